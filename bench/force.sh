@@ -1,0 +1,56 @@
+# shellcheck shell=bash
+# Closing orphans with their events, against the same rows written by hand: one statement per 500 sessions that
+# updates them, writes both events and forgets the episodes.
+force_rows=50000
+
+force_setup() {
+  control_plane "$1"
+  sql "INSERT INTO agents (agent_id, platform) SELECT 'a-' || n, 'kubernetes' FROM generate_series(0, 99) AS n"
+  sql "INSERT INTO sessions (id, user_id, state, platform, assigned_agent_id, created_at, updated_at)
+         SELECT 's-' || n, 'u', 'terminating', 'kubernetes', 'a-' || n % 100, now() - interval '1 hour', now() - interval '1 hour' FROM generate_series(1, $force_rows) AS n"
+  sql "UPDATE reconciler.binding SET hub = NULL, leftover = '{\"resources\": [\"deployment/{session_id}\"], \"cleanup\": \"kubectl delete deployment {session_id}\"}'"
+  # As it stands ten minutes later: every session seen, every agent gone for long.
+  sql "CALL reconcile()"
+  sql "INSERT INTO reconciler.agent_evidence (binding_id, agent_id, presence, provisional, observed_at, source, instance, incarnation, unauthorized, detail, heartbeat_changed, gone_time, gone_observations)
+         SELECT binding_id, 'a-' || n, 'gone', false, now(), 'hub', '', '', false, '', false, '1 hour', 60 FROM reconciler.binding, generate_series(0, 99) AS n
+       ON CONFLICT (binding_id, agent_id) DO UPDATE SET presence = 'gone', observed_at = now(), gone_time = '1 hour', gone_observations = 60"
+  sql "VACUUM ANALYZE"
+  sql "CHECKPOINT"
+}
+
+force_setup force_by_hand
+cat > "$RUN/by_hand.sql" << 'END'
+DO $$
+DECLARE n bigint;
+BEGIN
+  LOOP
+    WITH due AS (SELECT id FROM sessions WHERE state = 'terminating' ORDER BY updated_at, id LIMIT 500),
+    closed AS (
+      UPDATE sessions s SET state = 'terminated', termination_reason = 'agent_unavailable', terminated_at = clock_timestamp(), updated_at = clock_timestamp()
+        FROM due, sessions o WHERE s.id = due.id AND o.id = s.id AND s.state = 'terminating'
+        RETURNING s.id, jsonb_build_object('id', o.id, 'state', o.state, 'assigned_agent_id', o.assigned_agent_id, 'created_at', o.created_at, 'termination_reason', o.termination_reason,
+                    'terminated_at', o.terminated_at, 'updated_at', o.updated_at) AS before,
+                  jsonb_build_object('id', s.id, 'state', s.state, 'assigned_agent_id', s.assigned_agent_id, 'created_at', s.created_at, 'termination_reason', s.termination_reason,
+                    'terminated_at', s.terminated_at, 'updated_at', s.updated_at) AS after, s.assigned_agent_id AS agent),
+    events AS (
+      INSERT INTO reconciler.event (at, schema_name, table_name, session_id, kind, from_state, to_state, reason, rule, actor, evidence, before, after)
+        SELECT clock_timestamp(), 'public', 'sessions', id, kind, 'terminating', 'terminated', 'agent_unavailable', 'agent_gone', 'by hand',
+               CASE kind WHEN 'force' THEN jsonb_build_object('agent_id', agent, 'text', 'gone', 'attempts', 0, 'in_state_seconds', 3600, 'stuck_after_seconds', 300, 'gone_after_seconds', 600,
+                 'agent', jsonb_build_object('presence', 'gone', 'source', 'hub', 'age_seconds', 1.0, 'gone_seconds', 3600.0, 'gone_observations', 60, 'detail', ''))
+               ELSE jsonb_build_object('agent_id', agent, 'namespace', 'default', 'resources', jsonb_build_array('deployment/' || id), 'cleanup', 'kubectl delete deployment ' || id, 'user_data', '[]'::jsonb) END,
+               CASE kind WHEN 'force' THEN before END, CASE kind WHEN 'force' THEN after END
+          FROM closed, unnest(ARRAY['force', 'leftover']) AS kind),
+    forgotten AS (DELETE FROM reconciler.episode e USING closed WHERE e.binding_id = 1 AND e.session_id = closed.id)
+    SELECT count(*) INTO n FROM closed;
+    COMMIT;
+    EXIT WHEN n = 0;
+  END LOOP;
+END $$;
+END
+hand=$(rate "$force_rows" "$(seconds psql -qX -v ON_ERROR_STOP=1 -f "$RUN/by_hand.sql")")
+force_setup force_by_pass
+pass=$(rate "$force_rows" "$(seconds psql -qX -v ON_ERROR_STOP=1 -c 'CALL reconcile()')")
+[ "$(sql "SELECT count(*) FROM reconciler.event WHERE kind = 'force'")" = "$force_rows" ] || echo "not all were closed"
+result "forcing orphans with events (rows/s)" "$pass" "$hand" "$(ratio "$pass" "$hand")" ">= 0.7"
+dropdb force_by_hand --maintenance-db=postgres
+dropdb force_by_pass --maintenance-db=postgres

@@ -1,0 +1,66 @@
+// What is known of an agent, and how one more look changes it. Gone time is accumulated from our own looks
+// only: no foreign timestamp can make an agent gone.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "core/time.hpp"
+
+namespace reconciler {
+
+enum class Presence { present, gone, unknown, none };
+const char* to_string(Presence);
+std::optional<Presence> presence_from(const std::string&);
+
+struct EvidenceLimits {
+  Duration interval = seconds(60);  // the larger of the setting and the observed distance of passes
+  Duration observation_spacing = seconds(10);
+  Duration hub_grace = seconds(120);
+  Duration heartbeat_fresh = seconds(90);
+};
+
+// One look at one agent.
+struct Observation {
+  Presence presence = Presence::unknown;
+  bool provisional = false;     // `present` good for retries and vetoes, not for resetting what was gone
+  Time at{};
+  std::string source;           // "hub", "heartbeat", "event"
+  std::string instance;         // the hub instance that answered, '' where it names none
+  bool new_instance = false;    // that instance had not answered in the last 10 minutes
+  std::string incarnation;      // of the agent, '' where unknown
+  bool unauthorized = false;    // the hub refused our credential
+  std::string detail;           // one sentence for people
+  // Heartbeat-judged hubs only: the value last seen, when we first saw that value, and whether we saw it change.
+  std::optional<Time> heartbeat;
+  std::optional<Time> heartbeat_seen;
+  bool heartbeat_changed = false;
+};
+
+// The accumulated record. Source: table reconciler.agent_evidence, one row per agent.
+struct AgentEvidence {
+  Observation last;
+  Duration gone_time{0};              // accumulated; 0 unless the agent is gone, or unknown since shortly
+  int gone_observations = 0;          // looks that said gone, at least observation_spacing apart
+  std::optional<Time> last_gone_counted;
+  std::optional<Time> unknown_since;
+  std::optional<Time> last_present;
+};
+
+// The record after one more look. `seen` older than the record is ignored.
+AgentEvidence accumulate(const std::optional<AgentEvidence>& before, const Observation& seen, const EvidenceLimits&);
+
+// What the record is worth at `now`: unknown once it is older than two intervals.
+Presence current(const AgentEvidence&, Time now, const EvidenceLimits&);
+
+// Hubs whose answers prove nothing about a connection (StreamSpace): the verdict comes from the heartbeat.
+struct HeartbeatLook {
+  bool row_readable = false;            // the attached agents table has the agent
+  bool approved = true;                 // true where there is no such column
+  std::optional<Time> heartbeat;        // newest of the table's and the hub's
+  enum class Hub { proper, other_hub, unauthorized, unknown } hub = Hub::unknown;  // other_hub: 404 for an agent of the table
+  std::string hub_detail;
+};
+Observation judge_heartbeat(const std::optional<AgentEvidence>& before, const HeartbeatLook&, Time now, const EvidenceLimits&);
+
+}  // namespace reconciler

@@ -1,0 +1,42 @@
+#include "core/gate.hpp"
+
+namespace reconciler {
+
+const char* to_string(Mode mode) {
+  switch (mode) {
+    case Mode::observe: return "observe";
+    case Mode::enforce: return "enforce";
+    case Mode::off: return "off";
+    case Mode::broken: return "broken";
+  }
+  return "broken";
+}
+
+std::optional<Mode> mode_from(const std::string& text) {
+  for (const Mode mode : {Mode::observe, Mode::enforce, Mode::off, Mode::broken})
+    if (text == to_string(mode)) return mode;
+  return {};
+}
+
+Gated gate(const Verdict& verdict, const Policy* policy, const Gates& gates, Time now) {
+  // Doing nothing needs no permission.
+  if (verdict.action == Action::wait) return {};
+
+  // The binding as a whole; what an operator has to repair first comes first.
+  if (!gates.version_fits) return {Blocked::version, {}};
+  if (gates.safe_mode) return {Blocked::safe_mode, {}};
+  if (!gates.identity_confirmed) return {Blocked::identity, {}};
+  if (gates.mode != Mode::enforce) return {Blocked::observe_mode, {}};
+
+  // A proven completion is a fact, not a decision: an ordinary pause lets it through.
+  if (gates.paused_everything || (gates.paused && verdict.action != Action::finalize)) return {Blocked::pause, {}};
+
+  if (verdict.action != Action::force) return {};
+  if (gates.grace_until && *gates.grace_until > now) return {Blocked::start_grace, gates.grace_until};
+  // What a user asked for has its own rate and is no part of the latch.
+  const bool users_wish = policy && policy->user_requested;
+  if (gates.brake_tripped && !users_wish && gates.allowance <= 0) return {Blocked::brake, {}};
+  return {};
+}
+
+}  // namespace reconciler

@@ -1,0 +1,93 @@
+// Sessions whose agent is not there: the only rules that close by inference from the agent's absence.
+#include <algorithm>
+
+#include "core/rules.hpp"
+
+namespace reconciler::rules {
+
+bool has_agent(const Facts& f) { return f.agent_mapped && f.session.agent && !f.session.agent->empty(); }
+
+std::string agent_name(const Facts& f) {
+  return has_agent(f) ? cat({"agent ", in_quotes(*f.session.agent)}) : std::string("no agent");
+}
+
+Presence agent_presence(const Facts& f) {
+  if (!has_agent(f)) return Presence::none;
+  return f.agent ? current(*f.agent, f.now, f.limits) : Presence::unknown;
+}
+
+std::string describe_evidence(const Facts& f) {
+  if (!has_agent(f)) return f.agent_mapped ? "the session names no agent" : "the binding maps no agent column";
+  if (!f.agent) return cat({agent_name(f), ": never asked about"});
+  const AgentEvidence& record = *f.agent;
+  std::string text = cat({agent_name(f), ": ", to_string(record.last.presence), record.last.provisional ? " (provisional)" : "",
+                          " by ", record.last.source.empty() ? "?" : record.last.source});
+  if (!record.last.instance.empty()) text += cat({", hub instance ", in_quotes(record.last.instance)});
+  if (!record.last.incarnation.empty()) text += cat({", incarnation ", in_quotes(record.last.incarnation)});
+  text += cat({", ", span(elapsed(record.last.at, f.now)), " ago"});
+  if (agent_presence(f) != record.last.presence)
+    text += cat({", older than two intervals of ", span(f.limits.interval), ": worth unknown"});
+  if (record.gone_observations > 0)
+    text += cat({"; gone for ", span(record.gone_time), " over ", std::to_string(record.gone_observations), " looks"});
+  if (!record.last.detail.empty()) text += cat({"; ", record.last.detail});
+  return text;
+}
+
+namespace {
+
+std::string looks(int count) { return cat({std::to_string(count), count == 1 ? " look" : " looks"}); }
+
+std::string gone_so_far(const Facts& f) {
+  return cat({agent_name(f), " has been gone for ", span(f.agent->gone_time), " of ", span(f.policy->gone_after), " (",
+              looks(f.agent->gone_observations), ")"});
+}
+
+bool gone_long_enough(const Facts& f) {
+  return f.agent->gone_time >= f.policy->gone_after && f.agent->gone_observations >= 2;
+}
+
+void explain_gone(const Facts& f, std::string* why) {
+  if (why) *why = cat({describe_evidence(f), "; closed after ", span(f.policy->gone_after), " (policy gone_after) and 2 looks"});
+}
+
+}  // namespace
+
+Answer no_agent(const Facts& f, std::string* why) {
+  if (!f.agent_mapped || has_agent(f)) {
+    if (why) *why = f.agent_mapped ? agent_name(f) : "the binding maps no agent column";
+    return {};
+  }
+  // Our own sight counts, not the column: a foreign timestamp can make us wait, never force.
+  const Duration seen = elapsed(f.episode.first_seen, f.now);
+  const Duration limit = f.policy->gone_after;
+  if (why) *why = cat({"the session names no agent; first seen ", span(seen), " ago, gone_after ", span(limit), " (policy), no_agent ",
+                       f.policy->no_agent == NoAgent::close ? "close" : "show", " (policy)"});
+  if (f.policy->no_agent == NoAgent::show)
+    return wait(Action::wait, {}, Blocked::no_agent, "no agent is recorded for the session; it is shown, never closed");
+  if (seen >= limit)
+    return close(Action::force, f.policy, "no_agent",
+                 cat({"no agent is recorded for the session, for ", span(seen), " of ", span(limit)}));
+  return wait(Action::force, plus(f.now, limit - seen), Blocked::no_agent,
+              cat({"no agent is recorded for the session, for ", span(seen), " of ", span(limit), " so far"}));
+}
+
+Answer agent_gone(const Facts& f, std::string* why) {
+  explain_gone(f, why);
+  if (agent_presence(f) != Presence::gone || !gone_long_enough(f)) return {};
+  return close(Action::force, f.policy, f.policy->reason, gone_so_far(f));
+}
+
+Answer agent_gone_waiting(const Facts& f, std::string* why) {
+  explain_gone(f, why);
+  // Only where agent_gone has not matched: asked for a trace, it must not claim that more has to pass.
+  if (agent_presence(f) != Presence::gone || gone_long_enough(f)) return {};
+  // Gone time stands as of the last look: a look at `due` finds exactly enough.
+  Time due = plus(f.agent->last.at, std::max(f.policy->gone_after - f.agent->gone_time, Duration(0)));
+  const bool second_wanted = f.agent->gone_observations < 2;
+  if (second_wanted)
+    due = std::max(due, plus(f.agent->last_gone_counted.value_or(f.agent->last.at), f.limits.observation_spacing));
+  return wait(Action::force, std::max(due, f.now), second_wanted ? Blocked::second_observation : Blocked::none,
+              cat({gone_so_far(f), second_wanted ? "; a second look has to confirm it" : ""}));
+}
+
+}  // namespace reconciler::rules

@@ -1,0 +1,37 @@
+// The rules' numbers: what a binding says of one state. A row of reconciler.policy; defaults are the
+// 'standard' preset's for `terminating`.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "core/time.hpp"
+
+namespace reconciler {
+
+enum class WhenSpent { quarantine, close_unconfirmed };
+enum class NoAgent { close, show };  // what becomes of a session without an agent
+
+struct Policy {
+  std::string state;
+  bool enabled = true;
+  std::optional<Duration> stuck_after = minutes(5);  // empty: watched from the first sight
+  Duration gone_after = minutes(10);                 // ≥ stuck_after
+  std::string becomes = "terminated";
+  std::string reason = "agent_unavailable";          // of a force because the agent is gone
+  bool user_requested = true;  // a user asked for the end: forces have their own rate and never trip the brake
+  NoAgent no_agent = NoAgent::close;
+
+  std::string retry_action = "stop_session";  // '' = nothing is sent for this state
+  int max_attempts = 8;
+  Duration retry_base = seconds(60);
+  Duration retry_cap = minutes(15);
+  Duration command_timeout = minutes(5);      // an accepted command counts as open that long
+  Duration unreachable_limit = hours(2);      // unreachable tries alone: quarantine
+  Duration finalize_after = seconds(30);      // a proven completion rests that long
+  WhenSpent when_spent = WhenSpent::quarantine;
+  int unconfirmed_stops = 3;                  // close_unconfirmed: that many accepted stops …
+  Duration unconfirmed_after = minutes(15);   // … and that long since the first
+};
+
+}  // namespace reconciler

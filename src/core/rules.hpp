@@ -1,0 +1,54 @@
+// Inside core/ only: the rules behind the verdict table, and what they share. A rule looks at the facts and
+// answers with a verdict or with nothing; the next one is asked then. `why`, where given, receives the inputs
+// it looked at, whether it matched or not. rule names are filled in by the table.
+#pragma once
+
+#include "core/text.hpp"
+#include "core/verdict.hpp"
+
+namespace reconciler::rules {
+
+using Answer = std::optional<Verdict>;
+
+// verdict.cpp
+Answer terminal(const Facts&, std::string* why);
+Answer held(const Facts&, std::string* why);
+Answer policy_off(const Facts&, std::string* why);
+Answer fresh(const Facts&, std::string* why);
+// completion.cpp
+Answer completion_proven(const Facts&, std::string* why);
+// orphan.cpp
+Answer no_agent(const Facts&, std::string* why);
+Answer agent_gone(const Facts&, std::string* why);
+Answer agent_gone_waiting(const Facts&, std::string* why);
+// retry.cpp
+Answer command_open(const Facts&, std::string* why);
+Answer agent_unknown(const Facts&, std::string* why);
+Answer tries_spent(const Facts&, std::string* why);
+Answer retry_due(const Facts&, std::string* why);
+Answer alive(const Facts&, std::string* why);
+
+// Verdicts.
+Verdict wait(Action next, std::optional<Time> due, Blocked by, std::string text);
+Verdict close(Action force_or_finalize, const Policy*, std::string reason, std::string text);
+
+// What the evidence says of the session's agent now; unknown where nobody ever asked.
+Presence agent_presence(const Facts&);
+bool has_agent(const Facts&);
+std::string agent_name(const Facts&);            // agent "k8s-1"
+std::string describe_evidence(const Facts&);     // for traces: source, age, instance, detail
+// retry_session() was called and no try, and no quarantine, has come since.
+bool retry_requested(const Facts&);
+// Since when the session is in its state; never after now.
+Duration state_age(const Facts&);
+
+// What a command on record says. Times overrule the status.
+enum class CommandFate { undelivered, open, failed, completed };
+CommandFate fate_of(const Command&);
+// What an inputs line says of it.
+std::string describe(const Command&, Time now);
+// Proof that the session has ended, and when its rest began.
+struct Completion { Time since{}; std::string proof; };
+std::optional<Completion> completion_of(const Facts&, std::string* why);
+
+}  // namespace reconciler::rules

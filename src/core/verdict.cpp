@@ -1,0 +1,189 @@
+#include "core/verdict.hpp"
+
+#include <array>
+
+#include "core/rules.hpp"
+
+namespace reconciler {
+
+const char* to_string(Action action) {
+  switch (action) {
+    case Action::wait: return "wait";
+    case Action::retry: return "retry";
+    case Action::finalize: return "finalize";
+    case Action::force: return "force";
+    case Action::reassign: return "reassign";
+    case Action::respawn: return "respawn";
+    case Action::quarantine: return "quarantine";
+  }
+  return "wait";
+}
+
+const char* to_string(Blocked by) {
+  switch (by) {
+    case Blocked::none: return "none";
+    case Blocked::start_grace: return "start_grace";
+    case Blocked::hub_unknown: return "hub_unknown";
+    case Blocked::hub_auth: return "hub_auth";
+    case Blocked::second_observation: return "second_observation";
+    case Blocked::brake: return "brake";
+    case Blocked::pause: return "pause";
+    case Blocked::hold: return "hold";
+    case Blocked::observe_mode: return "observe_mode";
+    case Blocked::quarantine: return "quarantine";
+    case Blocked::lock: return "lock";
+    case Blocked::version: return "version";
+    case Blocked::sign_of_life: return "sign_of_life";
+    case Blocked::contradiction: return "contradiction";
+    case Blocked::finalize_rest: return "finalize_rest";
+    case Blocked::replacement_grace: return "replacement_grace";
+    case Blocked::identity: return "identity";
+    case Blocked::safe_mode: return "safe_mode";
+    case Blocked::no_agent: return "no_agent";
+  }
+  return "none";
+}
+
+namespace rules {
+
+Verdict wait(Action next, std::optional<Time> due, Blocked by, std::string text) {
+  Verdict verdict;
+  verdict.next_action = next;
+  verdict.due = due;
+  verdict.blocked_by = by;
+  verdict.text = std::move(text);
+  return verdict;
+}
+
+Verdict close(Action force_or_finalize, const Policy* policy, std::string reason, std::string text) {
+  Verdict verdict;
+  verdict.action = force_or_finalize;
+  verdict.becomes = policy ? policy->becomes : Policy{}.becomes;
+  verdict.reason = std::move(reason);
+  verdict.text = std::move(text);
+  return verdict;
+}
+
+Duration state_age(const Facts& f) { return elapsed(f.episode.entered, f.now); }
+
+Answer terminal(const Facts& f, std::string* why) {
+  if (why) *why = cat({"state ", in_quotes(f.session.state), f.terminal ? " is" : " is not", " one of the binding's terminal states"});
+  if (!f.terminal) return {};
+  return wait(Action::wait, {}, Blocked::none, cat({"the session has ended: ", in_quotes(f.session.state), " is a terminal state"}));
+}
+
+Answer held(const Facts& f, std::string* why) {
+  if (!f.hold || f.hold->until <= f.now) {
+    if (why) *why = f.hold ? cat({"a hold of ", f.hold->actor, " ended at ", instant(f.hold->until)}) : std::string("no hold");
+    return {};
+  }
+  std::string text = cat({"held by ", f.hold->actor, " until ", instant(f.hold->until), ": ", f.hold->reason});
+  if (why) *why = text;
+  return wait(Action::wait, f.hold->until, Blocked::hold, std::move(text));
+}
+
+Answer policy_off(const Facts& f, std::string* why) {
+  const bool on = f.policy && f.policy->enabled;
+  std::string text = cat({!f.policy ? "no policy watches state " : on ? "a policy watches state " : "the policy is off for state ",
+                          in_quotes(f.session.state)});
+  if (why) *why = text;
+  if (on) return {};
+  return wait(Action::wait, {}, Blocked::none, std::move(text));
+}
+
+namespace {
+
+// What a fresh session has ahead of it, as far as today's evidence says.
+Action likely_next(const Facts& f) {
+  if (f.agent_mapped && !has_agent(f)) return f.policy->no_agent == NoAgent::close ? Action::force : Action::wait;
+  if (agent_presence(f) == Presence::gone) return Action::force;
+  return f.policy->retry_action.empty() ? Action::wait : Action::retry;
+}
+
+}  // namespace
+
+Answer fresh(const Facts& f, std::string* why) {
+  const auto& limit = f.policy->stuck_after;
+  const Duration age = state_age(f);
+  if (why) {
+    *why = cat({"in state ", in_quotes(f.session.state), " for ", span(age), ", first seen ", span(elapsed(f.episode.first_seen, f.now)),
+                " ago; stuck_after ", limit ? span(*limit) : std::string("not set"), " (policy)"});
+    if (retry_requested(f)) *why += "; an operator asked for a try";
+  }
+  if (!limit || age >= *limit || retry_requested(f)) return {};
+  return wait(likely_next(f), plus(f.now, *limit - age), Blocked::none,
+              cat({"in state ", in_quotes(f.session.state), " for ", span(age), ", stuck after ", span(*limit)}));
+}
+
+}  // namespace rules
+
+namespace {
+
+struct Rule {
+  std::string_view name, title;
+  rules::Answer (*ask)(const Facts&, std::string* why);
+  bool needs_policy;
+};
+
+// The first that matches decides. Order is meaning: what is proven comes before what is configured, what is
+// configured before what is inferred, and evidence before tries, so that a quarantine ends by evidence.
+constexpr std::array table{
+    Rule{"terminal", "the session has ended", rules::terminal, false},
+    Rule{"held", "an operator holds it", rules::held, false},
+    Rule{"completion_proven", "it is proven to have ended", rules::completion_proven, false},
+    Rule{"policy_off", "nothing watches its state", rules::policy_off, false},
+    Rule{"fresh", "not long enough in its state", rules::fresh, true},
+    Rule{"no_agent", "it names no agent", rules::no_agent, true},
+    Rule{"agent_gone", "its agent is gone for long enough", rules::agent_gone, true},
+    Rule{"agent_gone_waiting", "its agent is gone, not yet for long enough", rules::agent_gone_waiting, true},
+    Rule{"command_open", "a command is under way", rules::command_open, true},
+    Rule{"agent_unknown", "whether its agent is there is not known", rules::agent_unknown, true},
+    Rule{"tries_spent", "it was tried often or long enough", rules::tries_spent, true},
+    Rule{"retry_due", "its agent is there: send the command again", rules::retry_due, true},
+    Rule{"alive", "its agent is there and nothing is to be done", rules::alive, true},
+};
+
+}  // namespace
+
+Verdict judge(const Facts& facts, std::vector<TraceStep>* trace) {
+  rules::Answer decided;
+  for (const Rule& rule : table) {
+    if (decided && !trace) break;
+    std::string why;
+    rules::Answer answer;
+    // Without a policy policy_off has decided: what follows has no thresholds to speak of.
+    if (rule.needs_policy && !facts.policy) why = "not asked: the state has no policy";
+    else answer = rule.ask(facts, trace ? &why : nullptr);
+    const bool decides = answer && !decided;
+    if (answer && decided) why = cat({"would say: ", answer->text, why.empty() ? "" : "; ", why});
+    if (decides) {
+      answer->rule = rule.name;
+      decided = std::move(answer);
+    }
+    if (trace) trace->push_back({rule.name, decides, std::move(why)});
+  }
+  return *decided;  // policy_off or alive at the latest
+}
+
+const std::vector<RuleName>& rule_names() {
+  static const std::vector<RuleName> names = [] {
+    std::vector<RuleName> all;
+    for (const Rule& rule : table) all.push_back({rule.name, rule.title});
+    return all;
+  }();
+  return names;
+}
+
+bool is_stuck(const Facts& facts, const Verdict& verdict) {
+  if (facts.terminal) return false;
+  if (verdict.action != Action::wait || facts.episode.quarantined) return true;
+  if (rules::completion_of(facts, nullptr)) return true;  // open, although it is proven to have ended
+  if (!facts.policy) return false;
+  // Off or on, a policy's thresholds say what is late. Fresh is fresh, with or without an agent.
+  if (facts.policy->stuck_after) return rules::state_age(facts) >= *facts.policy->stuck_after;
+  // States that sessions may stay in for ever: only evidence makes them stuck.
+  const bool without_agent = facts.agent_mapped && !rules::has_agent(facts);
+  return without_agent || rules::agent_presence(facts) == Presence::gone;
+}
+
+}  // namespace reconciler

@@ -1,0 +1,66 @@
+// The one place that decides what happens to a session: an ordered table of named rules, first match wins.
+// Pure: the same facts give the same verdict in the worker, in CALL reconcile(), in a plan and in a test.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/evidence.hpp"
+#include "core/policy.hpp"
+#include "core/session.hpp"
+
+namespace reconciler {
+
+enum class Action { wait, retry, finalize, force, reassign, respawn, quarantine };
+const char* to_string(Action);
+
+enum class Blocked {
+  none, start_grace, hub_unknown, hub_auth, second_observation, brake, pause, hold, observe_mode, quarantine, lock,
+  version, sign_of_life, contradiction, finalize_rest, replacement_grace, identity, safe_mode, no_agent
+};
+const char* to_string(Blocked);
+
+// Everything a rule may look at.
+struct Facts {
+  const Session& session;
+  const Episode& episode;
+  const Policy* policy = nullptr;          // nullptr: the state has none
+  bool terminal = false;                   // the state is one of the binding's terminal states
+  bool agent_mapped = true;                // the binding names an agent column
+  bool hub_set = true;                     // the binding has a hub that retries can go to
+  const AgentEvidence* agent = nullptr;    // nullptr: never asked
+  const CommandHistory* commands = nullptr;// nullptr: the binding has no command table
+  const Hold* hold = nullptr;
+  EvidenceLimits limits;
+  Time now{};
+};
+
+struct Verdict {
+  std::string_view rule;
+  Action action = Action::wait;        // to be done now
+  Action next_action = Action::wait;   // where action is wait: what comes next …
+  std::optional<Time> due;             // … and when, as far as it is known
+  Blocked blocked_by = Blocked::none;
+  std::string becomes;                 // finalize, force: the state to write
+  std::string reason;                  // finalize, force, quarantine: of the change
+  std::string text;                    // one sentence for people
+};
+
+struct TraceStep {
+  std::string_view rule;
+  bool matched = false;
+  std::string detail;  // the inputs the rule looked at, with their source and age
+};
+
+// Never throws but bad_alloc. With a trace: every rule in order, also those after the one that matched.
+Verdict judge(const Facts&, std::vector<TraceStep>* trace = nullptr);
+
+struct RuleName { std::string_view name, title; };
+const std::vector<RuleName>& rule_names();  // in the order they are asked; for the docs and explain_session
+
+// Stuck: past its threshold, quarantined, without an agent where one is mapped, or contradicted.
+bool is_stuck(const Facts&, const Verdict&);
+
+}  // namespace reconciler

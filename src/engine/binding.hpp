@@ -1,0 +1,42 @@
+// One attached sessions table as a pass needs it: numbers and switches, no SQL. Source: reconciler.binding and
+// its policies.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/brake.hpp"
+#include "core/evidence.hpp"
+#include "core/gate.hpp"
+#include "core/policy.hpp"
+
+namespace reconciler {
+
+struct Binding {
+  int id = 0;
+  std::string name;               // schema.table as attached, for messages
+  std::optional<std::string> hub; // reconciler.hub
+  std::vector<Policy> policies;
+  std::vector<std::string> terminal_states;
+  bool agent_mapped = true;
+  bool agents_table = false;      // heartbeat and approval come from an attached table
+  bool commands_table = false;    // the application's own commands are on record
+  EvidenceLimits limits;
+  BrakeLimits brake;
+  Duration command_spacing = milliseconds(500);
+  int batch_size = 500;
+
+  const Policy* policy(const std::string& state) const {
+    for (const Policy& p : policies)
+      if (p.state == state) return &p;
+    return nullptr;
+  }
+  bool terminal(const std::string& state) const {
+    for (const std::string& s : terminal_states)
+      if (s == state) return true;
+    return false;
+  }
+};
+
+}  // namespace reconciler

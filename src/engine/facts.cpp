@@ -1,0 +1,64 @@
+#include "engine/facts.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace reconciler {
+namespace {
+
+double in_seconds(Duration d) { return static_cast<double>(d.count()) / 1e6; }
+
+nlohmann::json agent_json(const AgentEvidence& agent, const Facts& facts) {
+  nlohmann::json out{{"presence", to_string(current(agent, facts.now, facts.limits))},
+                     {"source", agent.last.source},
+                     {"age_seconds", in_seconds(facts.now - agent.last.at)},
+                     {"gone_seconds", in_seconds(agent.gone_time)},
+                     {"gone_observations", agent.gone_observations},
+                     {"detail", agent.last.detail}};
+  if (!agent.last.instance.empty()) out["hub_instance"] = agent.last.instance;
+  if (!agent.last.incarnation.empty()) out["incarnation"] = agent.last.incarnation;
+  return out;
+}
+
+nlohmann::json command_json(const Command& command) {
+  nlohmann::json out{{"command_id", command.id}, {"action", command.action}, {"status", command.status}};
+  if (command.completed) out["completed_unix"] = in_seconds(command.completed->time_since_epoch());
+  if (!command.error.empty()) out["error"] = command.error;
+  return out;
+}
+
+}  // namespace
+
+Facts facts_of(const Binding& binding, const Observer& observer, const Tracked& tracked, bool hub_set, Time now) {
+  return Facts{.session = tracked.session,
+               .episode = tracked.episode,
+               .policy = binding.policy(tracked.session.state),
+               .terminal = binding.terminal(tracked.session.state),
+               .agent_mapped = binding.agent_mapped,
+               .hub_set = hub_set,
+               .agent = observer.of(tracked.session.agent),
+               .commands = binding.commands_table ? &tracked.commands : nullptr,
+               .hold = tracked.hold ? &*tracked.hold : nullptr,
+               .limits = binding.limits,
+               .now = now};
+}
+
+std::string evidence_json(const Facts& facts, const Verdict& verdict) {
+  nlohmann::json out{{"text", verdict.text},
+                     {"in_state_seconds", in_seconds(facts.now - facts.episode.entered)},
+                     {"attempts", facts.episode.attempts}};
+  if (facts.session.agent) out["agent_id"] = *facts.session.agent;
+  if (facts.agent) out["agent"] = agent_json(*facts.agent, facts);
+  if (facts.policy) {
+    if (facts.policy->stuck_after) out["stuck_after_seconds"] = in_seconds(*facts.policy->stuck_after);
+    out["gone_after_seconds"] = in_seconds(facts.policy->gone_after);
+  }
+  if (facts.commands && facts.commands->newest_stop) out["newest_stop"] = command_json(*facts.commands->newest_stop);
+  // Foreign text may not be UTF-8; an event must not fail for it.
+  return out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+std::string would_mark(const Verdict& verdict) {
+  return std::string(verdict.rule) + " " + to_string(verdict.action);
+}
+
+}  // namespace reconciler

@@ -1,0 +1,19 @@
+// From what the store and the observer know to what a rule sees, and from a verdict to what an event keeps.
+#pragma once
+
+#include <string>
+
+#include "engine/observe.hpp"
+#include "engine/store.hpp"
+
+namespace reconciler {
+
+Facts facts_of(const Binding&, const Observer&, const Tracked&, bool hub_set, Time now);
+
+// What the verdict rested on, as a JSON object: the agent's record, the session's ages, thresholds.
+std::string evidence_json(const Facts&, const Verdict&);
+
+// Rule and action in one word; observe mode notes each only once per episode.
+std::string would_mark(const Verdict&);
+
+}  // namespace reconciler

@@ -1,0 +1,93 @@
+#include "engine/observe.hpp"
+
+namespace reconciler {
+namespace {
+
+HeartbeatLook::Hub hub_part(const Sighting& sighting) {
+  switch (sighting.kind) {
+    case Sighting::Kind::answered: return HeartbeatLook::Hub::proper;
+    case Sighting::Kind::other_hub: return HeartbeatLook::Hub::other_hub;
+    case Sighting::Kind::unauthorized: return HeartbeatLook::Hub::unauthorized;
+    case Sighting::Kind::unknown: break;
+  }
+  return HeartbeatLook::Hub::unknown;
+}
+
+}  // namespace
+
+Observation Observer::observation(const std::string&, const Sighting& sighting, const HeartbeatLook* row,
+                                  bool new_instance, const std::optional<AgentEvidence>& before, Time now) const {
+  Observation seen;
+  if (hub_->profile().authoritative()) {
+    seen.presence = sighting.presence;
+    seen.source = "hub";
+    seen.unauthorized = sighting.kind == Sighting::Kind::unauthorized;
+    seen.detail = sighting.detail;
+  } else {
+    HeartbeatLook look = row ? *row : HeartbeatLook{};
+    look.hub = hub_part(sighting);
+    look.hub_detail = sighting.detail;
+    // The newest of the two: a hub that writes its table late must not make an agent look silent.
+    if (sighting.agent.heartbeat && (!look.heartbeat || *look.heartbeat < *sighting.agent.heartbeat))
+      look.heartbeat = sighting.agent.heartbeat;
+    seen = judge_heartbeat(before, look, now, store_.binding().limits);
+  }
+  seen.at = now;
+  seen.instance = sighting.hub.instance;
+  seen.new_instance = new_instance;
+  if (!sighting.agent.incarnation.empty()) seen.incarnation = sighting.agent.incarnation;
+  return seen;
+}
+
+void Observer::look(const std::set<std::string>& wanted) {
+  if (!hub_) return load(wanted);
+  std::vector<std::string> ids;
+  for (const std::string& id : wanted)
+    if (looked_.insert(id).second) ids.push_back(id);
+  if (ids.empty()) return;
+
+  const auto sightings = hub_->look(ids);
+  asked_ = true;
+  std::map<std::string, HeartbeatLook> rows;
+  if (!hub_->profile().authoritative()) rows = store_.agents(ids);
+
+  const Time now = store_.now();
+  std::map<std::string, bool> new_instances;
+  for (const auto& [id, sighting] : sightings) {
+    if (sighting.kind == Sighting::Kind::unauthorized) unauthorized_ = true;
+    if (sighting.kind != Sighting::Kind::answered) continue;
+    answered_ = true;
+    if (!new_instances.contains(sighting.hub.instance))
+      new_instances[sighting.hub.instance] = store_.note_instance(sighting.hub.instance, now);
+  }
+  const auto next = [&](const std::string& id, const std::optional<AgentEvidence>& before) {
+    const auto found = sightings.find(id);
+    const Sighting sighting = found == sightings.end() ? Sighting{} : found->second;
+    const auto row = rows.find(id);
+    const auto instance = new_instances.find(sighting.hub.instance);
+    const bool is_new = instance != new_instances.end() && instance->second;
+    return accumulate(before, observation(id, sighting, row == rows.end() ? nullptr : &row->second, is_new, before, now),
+                      store_.binding().limits);
+  };
+  for (auto& [id, evidence] : store_.update_evidence(ids, next)) known_[id] = evidence;
+}
+
+void Observer::load(const std::set<std::string>& ids) {
+  std::vector<std::string> missing;
+  for (const std::string& id : ids)
+    if (!known_.contains(id)) missing.push_back(id);
+  if (missing.empty()) return;
+  for (auto& [id, evidence] : store_.evidence(missing)) known_[id] = evidence;
+}
+
+void Observer::forget(const std::set<std::string>& ids) {
+  for (const std::string& id : ids) looked_.erase(id);
+}
+
+const AgentEvidence* Observer::of(const std::optional<std::string>& agent) const {
+  if (!agent) return nullptr;
+  const auto found = known_.find(*agent);
+  return found == known_.end() ? nullptr : &found->second;
+}
+
+}  // namespace reconciler

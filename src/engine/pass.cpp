@@ -1,0 +1,303 @@
+#include "engine/pass.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "engine/facts.hpp"
+
+namespace reconciler {
+
+// What one batch of verdicts asks for. Pointers are into the batch that handle() owns.
+struct Pass::Batch {
+  std::vector<Closing> finalize, force_user, force_inferred, would;
+  std::vector<const Tracked*> retry, newly_stuck;
+};
+
+namespace {
+
+// Whether the agent's evidence can matter to the verdict now: a fresh or held session asks nobody.
+bool needs_evidence(const Binding& binding, const Tracked& tracked, Time now) {
+  if (!tracked.session.agent) return false;
+  if (tracked.hold && tracked.hold->until > now) return false;
+  const Policy* policy = binding.policy(tracked.session.state);
+  if (!policy || !policy->enabled) return false;
+  return !policy->stuck_after || tracked.episode.retry_requested ||
+         now - tracked.episode.entered >= *policy->stuck_after;
+}
+
+}  // namespace
+
+void Pass::due_at(std::optional<Time> at) {
+  if (at && (!end_.next_due || *at < *end_.next_due)) end_.next_due = at;
+}
+
+PassEnd Pass::run(bool ask_again) {
+  const AgentHub::Totals before = hub_ ? hub_->totals() : AgentHub::Totals{};
+  start_ = store_.begin_pass();
+  if (start_.gates.safe_mode || !start_.gates.version_fits) {
+    store_.end_pass(start_, end_);
+    return end_;
+  }
+  try {
+    store_.forget_departed();
+    sweep_policies(Sweep::all_but_inferred_forces);
+    sweep_completed();
+    force_inferred();
+    if (ask_again && !unknown_agents_.empty() && hub_) {
+      waiter_.wait(-1, store_.binding().limits.observation_spacing);
+      observer_.forget(unknown_agents_);
+      unknown_agents_.clear();
+      // The second look replaces what the first one counted.
+      inferred_due_ = 0, end_.scanned = 0, end_.stuck = 0;
+      end_.stuck_by_state.clear(), samples_.clear();
+      sweep_policies(Sweep::all_but_inferred_forces);
+      force_inferred();
+    }
+  } catch (const std::exception& failure) {
+    end_.error = failure.what();
+    // The pass ended, badly but by itself: only one that never ends counts as a crash.
+    store_.end_pass(start_, end_);
+    throw;
+  }
+  if (!unknown_agents_.empty()) due_at(store_.now() + store_.binding().limits.observation_spacing);
+  if (observer_.asked_hub()) end_.hub_up = observer_.hub_answered();
+  end_.hub_unauthorized = observer_.unauthorized();
+  if (hub_) {
+    const AgentHub::Totals totals = hub_->totals();
+    end_.hub_requests = totals.requests - before.requests, end_.hub_failed = totals.failed - before.failed;
+    end_.hub_time = totals.time - before.time;
+  }
+  store_.end_pass(start_, end_);
+  return end_;
+}
+
+void Pass::sweep_policies(Sweep sweep) {
+  for (const Policy& policy : store_.binding().policies) {
+    if (!policy.enabled) continue;
+    if (sweep == Sweep::inferred_forces_only && policy.user_requested) continue;
+    Cursor cursor;
+    bool ahead = false;
+    while (!cursor.done) {
+      std::vector<Tracked> batch = store_.scan(policy.state, cursor);
+      if (!cursor.done && !ahead) ahead = look_ahead(policy.state);
+      if (!batch.empty()) handle(batch, sweep);
+    }
+  }
+}
+
+// More than one batch of sessions: their agents are asked about together. A hub that lists its agents would else
+// be asked for the whole list once a batch.
+bool Pass::look_ahead(const std::string& state) {
+  constexpr std::int64_t most = 10000;
+  if (hub_ && hub_->profile().can_list() && may_ask()) {
+    const std::vector<std::string> ids = store_.agents_of(state, most);
+    observer_.look({ids.begin(), ids.end()});
+  }
+  return true;
+}
+
+void Pass::sweep_completed() {
+  if (!store_.binding().commands_table) return;
+  Cursor cursor;
+  while (!cursor.done) {
+    std::vector<Tracked> batch = store_.scan_completed(cursor);
+    if (!batch.empty()) handle(batch, Sweep::all_but_inferred_forces);
+  }
+}
+
+void Pass::handle(std::vector<Tracked>& batch, Sweep sweep) {
+  Time now = store_.now();
+  std::set<std::string> agents;
+  for (const Tracked& tracked : batch)
+    if (needs_evidence(store_.binding(), tracked, now)) agents.insert(*tracked.session.agent);
+  if (may_ask()) {
+    observer_.look(agents);
+    settle_unknown_outcomes(batch);
+    ask_progress(batch);
+  } else {
+    observer_.load(agents);
+  }
+  Batch sorted;
+  for (Tracked& tracked : batch) sort_verdict(tracked, sweep, sorted);
+  if (sweep == Sweep::inferred_forces_only)
+    close(sorted.force_inferred, Budget::inferred);
+  else
+    act(sorted);
+}
+
+// A hub without idempotency keys: whether a try whose outcome is unknown arrived stands in its command table.
+// Its own row appears there under an id that was not the newest when we sent.
+void Pass::settle_unknown_outcomes(std::vector<Tracked>& batch) {
+  if (!hub_ || hub_->profile().idempotent() || !store_.binding().commands_table) return;
+  std::vector<Attempt> found;
+  for (Tracked& tracked : batch) {
+    const Episode& episode = tracked.episode;
+    const auto& stop = tracked.commands.newest_stop;
+    if (!episode.command_id || !episode.last_attempt || !stop) continue;
+    if (episode.lease_until && *episode.lease_until > store_.now()) continue;
+    if (episode.last_command_seen && *episode.last_command_seen == stop->id) continue;
+    Attempt attempt{&tracked, *episode.command_id, episode.attempts + 1, Delivery{}, true};
+    attempt.delivery.outcome = Delivery::Outcome::answered;
+    attempt.delivery.meaning = CommandMeaning::accepted;
+    attempt.delivery.hub_command_id = stop->id;
+    attempt.delivery.detail = "found in the hub's command table";
+    found.push_back(attempt);
+    tracked.episode.accepted_at = store_.now();
+    tracked.episode.command_id.reset();
+  }
+  if (!found.empty()) store_.record(start_, found);
+}
+
+// Hubs that tell: what became of accepted commands, and, for quarantined sessions, whether the thing is gone.
+void Pass::ask_progress(std::vector<Tracked>& batch) {
+  if (!hub_ || start_.gates.mode != Mode::enforce) return;
+  std::map<std::string, Tracked*> by_command, by_session;
+  for (Tracked& tracked : batch) {
+    const Episode& episode = tracked.episode;
+    if (tracked.hold && tracked.hold->until > store_.now()) continue;
+    if (hub_->profile().can_ask_command() && episode.accepted_at && episode.hub_command_id && !episode.completion_seen)
+      by_command[*episode.hub_command_id] = &tracked;
+    if (hub_->profile().can_ask_session() && episode.quarantined && !episode.session_gone)
+      by_session[tracked.session.key] = &tracked;
+  }
+  const auto ids = [](const auto& map) {
+    std::vector<std::string> keys;
+    for (const auto& [key, unused] : map) keys.push_back(key);
+    return keys;
+  };
+  if (!by_command.empty())
+    for (auto& [id, state] : hub_->command_progress(ids(by_command)))
+      if (state.progress == CommandProgress::completed || state.progress == CommandProgress::failed) {
+        Tracked& tracked = *by_command.at(id);
+        store_.record_progress(start_, tracked, state.progress, SessionAnswer::unclear, state.error);
+        if (state.progress == CommandProgress::completed)
+          tracked.episode.completion_seen = store_.now();
+        else
+          tracked.episode.accepted_at.reset();
+      }
+  if (!by_session.empty())
+    for (auto& [key, answer] : hub_->session_status(ids(by_session)))
+      if (answer == SessionAnswer::gone) {
+        store_.record_progress(start_, *by_session.at(key), CommandProgress::unclear, answer, "");
+        by_session.at(key)->episode.session_gone = store_.now();
+      }
+}
+
+void Pass::sort_verdict(Tracked& tracked, Sweep sweep, Batch& batch) {
+  const Time now = store_.now();
+  const Facts facts = facts_of(store_.binding(), observer_, tracked, hub_ != nullptr, now);
+  Verdict verdict = judge(facts);
+  if (sweep == Sweep::all_but_inferred_forces) {
+    ++end_.scanned;
+    if (is_stuck(facts, verdict)) {
+      ++end_.stuck, ++end_.stuck_by_state[tracked.session.state];
+      if (!tracked.episode.detected) batch.newly_stuck.push_back(&tracked);
+    }
+    if (verdict.rule == "agent_unknown" && tracked.session.agent) unknown_agents_.insert(*tracked.session.agent);
+  }
+  if (verdict.action == Action::wait) return due_at(verdict.due);
+
+  const Gated gated = gate(verdict, facts.policy, start_.gates, now);
+  if (gated.by == Blocked::observe_mode) {
+    // Once per episode and verdict: an observed table must not fill the event table pass after pass.
+    if (tracked.episode.last_would != would_mark(verdict)) batch.would.push_back({&tracked, verdict, evidence_json(facts, verdict)});
+    return;
+  }
+  if (gated.by != Blocked::none) return due_at(gated.until);
+  // A row that could not be written is not tried with every pass: it would spoil its batch each time.
+  const bool closes = verdict.action == Action::finalize || verdict.action == Action::force;
+  if (closes && tracked.episode.write_failed && now < *tracked.episode.write_failed + hours(1))
+    return due_at(*tracked.episode.write_failed + hours(1));
+
+  switch (verdict.action) {
+    case Action::finalize:
+    case Action::force: {
+      Closing closing{&tracked, verdict, evidence_json(facts, verdict)};
+      const bool inferred = verdict.action == Action::force && !(facts.policy && facts.policy->user_requested);
+      if (verdict.action == Action::finalize) {
+        batch.finalize.push_back(std::move(closing));
+      } else if (!inferred) {
+        batch.force_user.push_back(std::move(closing));
+      } else {
+        if (sweep == Sweep::all_but_inferred_forces) {
+          ++inferred_due_;
+          if (samples_.size() < 10) samples_.push_back(tracked.session.key);
+        }
+        batch.force_inferred.push_back(std::move(closing));
+      }
+      break;
+    }
+    case Action::retry: batch.retry.push_back(&tracked); break;
+    case Action::quarantine:
+      store_.quarantine(start_, tracked, verdict, evidence_json(facts, verdict));
+      ++end_.quarantined;
+      break;
+    default: break;
+  }
+}
+
+void Pass::act(Batch& batch) {
+  if (!batch.newly_stuck.empty()) store_.note_stuck(start_, batch.newly_stuck);
+  if (!batch.would.empty()) store_.note_would(start_, batch.would);
+  close(batch.finalize, Budget::none);
+  close(batch.force_user, Budget::user_requested);
+  retry(batch.retry);
+}
+
+void Pass::close(std::vector<Closing>& closings, Budget budget) {
+  if (closings.empty()) return;
+  const Store::Finished done = store_.finish(start_, closings, budget);
+  (budget == Budget::none ? end_.finalized : end_.forced) += done.closed;
+  // The gauge tells what is left, not what was found. All of a batch are of one state.
+  if (auto found = end_.stuck_by_state.find(closings.front().tracked->session.state); found != end_.stuck_by_state.end())
+    found->second = std::max<std::int64_t>(0, found->second - done.closed);
+  end_.skipped += done.skipped;
+  due_at(done.budget_frees);
+}
+
+// Judged before the first of them is done: too many at once, and none is.
+void Pass::force_inferred() {
+  // A brake that was reset is asked even when nothing is due: then what its allowance was for is gone. Only a pass
+  // that could have forced, and knows of every agent, can tell.
+  const Gates& gates = start_.gates;
+  const bool would_know = gates.mode == Mode::enforce && !gates.paused && !gates.grace_until && gates.identity_confirmed && unknown_agents_.empty();
+  if (inferred_due_ == 0 && !(gates.brake_tripped && gates.allowance > 0 && would_know)) return;
+  if (!store_.may_force(start_, inferred_due_, nlohmann::json(samples_).dump())) return;
+  sweep_policies(Sweep::inferred_forces_only);
+}
+
+void Pass::retry(const std::vector<const Tracked*>& due) {
+  if (due.empty() || !hub_) return;
+  const Duration transfer = seconds(60);  // longest delivery: fresh-connection tries included
+  const std::vector<Claim> claims = store_.claim(start_, due, transfer);
+  std::vector<Dispatch> sends;
+  for (const Claim& claim : claims) {
+    const Session& session = due[claim.index]->session;
+    sends.push_back({.command = {.command_id = claim.command_id,
+                                 .agent = *session.agent,
+                                 .action = store_.binding().policy(session.state)->retry_action,
+                                 .session = session.key,
+                                 .runtime = session.runtime.value_or(""),
+                                 .reason = "stuck in " + session.state,
+                                 .attempt = claim.attempt},
+                     .not_before = claim.not_before,
+                     .agent_present = true});
+  }
+  // Answers are recorded while others are still out: many to a transaction, none left waiting for long.
+  constexpr std::size_t enough = 128;
+  std::vector<Attempt> answered;
+  Duration since = waiter_.uptime();
+  const auto flush = [&] {
+    if (!answered.empty()) store_.record(start_, answered);
+    end_.retried += static_cast<std::int64_t>(answered.size());
+    answered.clear();
+    since = waiter_.uptime();
+  };
+  hub_->dispatch(sends, [&](std::size_t index, const Delivery& delivery) {
+    const Claim& claim = claims[index];
+    answered.push_back({due[claim.index], claim.command_id, claim.attempt, delivery, false});
+    if (answered.size() >= enough || waiter_.uptime() - since >= seconds(1)) flush();
+  });
+  flush();
+}
+
+}  // namespace reconciler

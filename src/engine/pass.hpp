@@ -1,0 +1,56 @@
+// One pass over one binding: scan → observe → judge → claim → dispatch → record → finish. The worker, CALL
+// reconcile() and the tests run this code; they differ in who calls it and how they wait.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/hub.hpp"
+#include "engine/observe.hpp"
+#include "engine/store.hpp"
+#include "engine/wait.hpp"
+
+namespace reconciler {
+
+class Pass {
+ public:
+  // `hub` may be null: no hub is set, or none may be asked. It and the others must outlive the pass.
+  Pass(Store& store, AgentHub* hub, Waiter& waiter) : store_(store), hub_(hub), waiter_(waiter) {}
+
+  // `ask_again`: unknown agents are asked a second time after observation_spacing, inside this pass (CALL);
+  // the worker instead comes back by the due time that the pass returns.
+  PassEnd run(bool ask_again);
+
+ private:
+  enum class Sweep { all_but_inferred_forces, inferred_forces_only };
+  struct Batch;  // verdicts of one scan, sorted by what is to be done
+
+  void sweep_policies(Sweep);
+  bool look_ahead(const std::string& state);
+  void sweep_completed();
+  // A copy whose identity is not confirmed asks nobody.
+  bool may_ask() const { return start_.gates.identity_confirmed && !start_.gates.safe_mode; }
+  void handle(std::vector<Tracked>&, Sweep);
+  void settle_unknown_outcomes(std::vector<Tracked>&);
+  void ask_progress(std::vector<Tracked>&);
+  void sort_verdict(Tracked&, Sweep, Batch&);
+  void act(Batch&);
+  void retry(const std::vector<const Tracked*>&);
+  void close(std::vector<Closing>&, Budget);
+  void force_inferred();
+  void due_at(std::optional<Time>);
+
+  Store& store_;
+  AgentHub* hub_;
+  Waiter& waiter_;
+  Observer observer_{store_, hub_};
+  PassStart start_;
+  PassEnd end_;
+  std::int64_t inferred_due_ = 0;       // counted in the first sweep, judged before the second
+  std::vector<std::string> samples_;    // of what the brake would be about
+  std::set<std::string> unknown_agents_;
+};
+
+}  // namespace reconciler

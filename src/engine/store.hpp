@@ -1,0 +1,125 @@
+// The database as one pass sees it. Every call is one short transaction of its own, committed when it returns:
+// nothing is held while the pass talks to a hub. Implemented by postgres/ over SPI, and by the simulator.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/session.hpp"
+#include "core/verdict.hpp"
+#include "engine/binding.hpp"
+#include "engine/hub.hpp"
+
+namespace reconciler {
+
+// Keyset cursor over one state, oldest first. Opaque to the engine.
+struct Cursor {
+  bool started = false, nulls = false, done = false;
+  std::optional<std::string> age, key;
+};
+
+// One scanned session with everything recorded about it.
+struct Tracked {
+  Session session;
+  Episode episode;
+  std::optional<Hold> hold;
+  CommandHistory commands;
+};
+
+// What the pass found out when it began.
+struct PassStart {
+  std::int64_t pass_id = 0;
+  Time now{};
+  Gates gates;
+  std::string held_because;  // a sentence for the log where gates hold everything
+};
+
+// A session to close, with the verdict it rests on.
+struct Closing {
+  const Tracked* tracked = nullptr;
+  Verdict verdict;
+  std::string evidence;   // JSON object: the agent's record, ages, thresholds
+};
+enum class Budget { none, user_requested, inferred };  // what a batch of closings spends from
+
+struct Claim {
+  std::size_t index = 0;      // into the requests
+  std::string command_id;
+  int attempt = 1;
+  Duration not_before{0};     // spacing between commands to one agent
+};
+
+struct Attempt {
+  const Tracked* tracked = nullptr;
+  std::string command_id;
+  int attempt = 1;
+  Delivery delivery;
+  bool looked_up = false;     // found in the hub's command table instead of sent
+};
+
+struct PassEnd {
+  std::int64_t scanned = 0, stuck = 0, retried = 0, finalized = 0, forced = 0, quarantined = 0, skipped = 0;
+  std::int64_t hub_requests = 0, hub_failed = 0;
+  Duration hub_time{0};
+  std::optional<Time> next_due;
+  std::optional<bool> hub_up;  // empty: not asked
+  bool hub_unauthorized = false;
+  std::string error;
+  std::map<std::string, std::int64_t> stuck_by_state;
+};
+
+class Store {
+ public:
+  virtual ~Store() = default;
+  virtual const Binding& binding() const = 0;
+  virtual Time now() = 0;
+
+  virtual PassStart begin_pass() = 0;
+  // The gates as they stand, without beginning anything: for the Look functions.
+  virtual PassStart peek() = 0;
+  virtual void end_pass(const PassStart&, const PassEnd&) = 0;
+
+  // The next sessions in `state`, with their commands; remembers their episodes (unless read-only).
+  virtual std::vector<Tracked> scan(const std::string& state, Cursor&) = 0;
+  // Forgets episodes whose session has left its state, agent, runtime or identity, or is no more.
+  virtual void forget_departed() = 0;
+  // Counts these sessions as detected: once per episode.
+  virtual void note_stuck(const PassStart&, const std::vector<const Tracked*>&) = 0;
+  // Sessions outside the watched states whose newest stop was completed lately.
+  virtual std::vector<Tracked> scan_completed(Cursor&) = 0;
+  // Distinct agents that sessions in `state` name, at most `limit`: asked about together, a hub lists them once.
+  virtual std::vector<std::string> agents_of(const std::string& state, std::int64_t limit) = 0;
+  // Non-terminal sessions in watched states.
+  virtual std::int64_t watched() = 0;
+
+  // Agents as the attached table has them; absent: no such row.
+  virtual std::map<std::string, HeartbeatLook> agents(const std::vector<std::string>& ids) = 0;
+  virtual std::map<std::string, AgentEvidence> evidence(const std::vector<std::string>& ids) = 0;
+  // Reads, lets `next` judge, and writes under row locks: two passes at once add up instead of overwriting.
+  using NextEvidence = std::function<AgentEvidence(const std::string& id, const std::optional<AgentEvidence>& before)>;
+  virtual std::map<std::string, AgentEvidence> update_evidence(const std::vector<std::string>& ids, const NextEvidence& next) = 0;
+  // Records who answered; true when that instance had not answered in the last 10 minutes.
+  virtual bool note_instance(const std::string& instance, Time now) = 0;
+
+  // Leases for one try each; sessions that changed, or that somebody else is sending for, are left out.
+  virtual std::vector<Claim> claim(const PassStart&, const std::vector<const Tracked*>&, Duration lease) = 0;
+  virtual void record(const PassStart&, const std::vector<Attempt>&) = 0;
+  // Progress of an accepted try, or a session that the hub calls gone. `failed` carries the agent's error.
+  virtual void record_progress(const PassStart&, const Tracked&, CommandProgress, SessionAnswer, const std::string& error) = 0;
+  virtual void quarantine(const PassStart&, const Tracked&, const Verdict&, const std::string& evidence) = 0;
+
+  // Closes each session whose row still is what the verdict rested on, with its event, audit row, counters and
+  // budget in one transaction. Returns how many were closed; at most `limit` of Budget are spent.
+  struct Finished { std::int64_t closed = 0, skipped = 0; std::optional<Time> budget_frees; };
+  virtual Finished finish(const PassStart&, const std::vector<Closing>&, Budget) = 0;
+  // Judges inferred forces before the first of them: trips the brake (with its event) when they are too many.
+  virtual bool may_force(const PassStart&, std::int64_t due, const std::string& samples_json) = 0;
+
+  // observe mode: notes what would have been done.
+  virtual void note_would(const PassStart&, const std::vector<Closing>&) = 0;
+};
+
+}  // namespace reconciler

@@ -1,0 +1,200 @@
+#include "http/credentials.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "http/private_file.hpp"
+
+namespace reconciler::http {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view kMembers[] = {"name",      "origin",   "token_file",     "ca_file",
+                                         "cert_file", "key_file", "allow_plaintext"};
+const char* const kMemberHint =
+    "Valid members are name, origin, token_file, ca_file, cert_file, key_file and allow_plaintext.";
+const char* const kShape =
+    "It is a JSON array of objects like {\"name\": \"hub\", \"origin\": \"https://hub:8443\", \"token_file\": "
+    "\"/etc/hub.token\"}.";
+
+// A misspelled member is worth showing; something that could be a misplaced secret is not.
+bool looks_like_a_member(const std::string& name) {
+  return name.size() <= 32 &&
+         std::all_of(name.begin(), name.end(), [](char c) { return (c >= 'a' && c <= 'z') || c == '_' || c == '-'; });
+}
+
+std::string trimmed_token(std::string token, const std::string& what, const std::string& file) {
+  while (!token.empty() && (token.back() == '\n' || token.back() == '\r')) token.pop_back();
+  if (token.empty()) throw ConfigError(what + " \"" + file + "\" is empty", "Write the token into it, on one line.");
+  if (!std::all_of(token.begin(), token.end(), [](unsigned char c) { return c > 0x20 && c < 0x7f; }))
+    throw ConfigError(what + " \"" + file + "\" holds something that is not a token",
+                      "It must hold the bare token on one line: no spaces, no further lines, no control characters.");
+  return token;
+}
+
+}  // namespace
+
+// Reads the file into maps of its own, which replace the old ones only when all of it is right.
+struct Credentials::Reader {
+  std::string file, directory;
+  std::map<std::string, Stamp> stamps;
+  std::map<Origin, Credential> by_origin;
+  std::vector<std::string> warnings;
+
+  static Stamp stamp_of(const struct stat& status) {
+    auto ns = [](const timespec& at) { return static_cast<std::int64_t>(at.tv_sec) * 1'000'000'000 + at.tv_nsec; };
+    return {static_cast<std::int64_t>(status.st_ino), static_cast<std::int64_t>(status.st_size), ns(status.st_mtim),
+            ns(status.st_ctim)};
+  }
+
+  explicit Reader(const std::string& name) : file(name) {
+    std::size_t slash = file.rfind('/');
+    directory = slash == std::string::npos ? "" : file.substr(0, slash + 1);
+    read_entries(parse());
+  }
+
+  json parse() {
+    PrivateFile opened(file, "credentials file", warnings);
+    opened.must_be_ours();
+    stamps[file] = stamp_of(opened.status());
+    std::string text = opened.read();
+    try {
+      return json::parse(text);
+    } catch (const json::parse_error& error) {
+      // Not error.what(): it quotes what it read.
+      std::size_t upto = std::min(error.byte, text.size());
+      auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(upto), '\n');
+      throw ConfigError("credentials file \"" + file + "\" is not valid JSON at line " + std::to_string(line), kShape);
+    }
+  }
+
+  [[noreturn]] void fail(const std::string& entry, const std::string& wrong, const std::string& hint) const {
+    throw ConfigError("credentials file \"" + file + "\": " + entry + " " + wrong, hint);
+  }
+
+  void read_entries(const json& root) {
+    if (!root.is_array()) throw ConfigError("credentials file \"" + file + "\" does not hold a JSON array", kShape);
+    std::size_t position = 0;
+    for (const json& item : root) {
+      Credential credential = read_entry(item, "entry " + std::to_string(++position));
+      auto [at, fresh] = by_origin.emplace(credential.origin, credential);
+      if (!fresh)
+        fail("entry " + std::to_string(position), "repeats the origin \"" + credential.origin.text() + "\"",
+             "Each origin may have one credential.");
+    }
+  }
+
+  Credential read_entry(const json& item, const std::string& entry) {
+    if (!item.is_object()) fail(entry, "is not an object", kShape);
+    for (const auto& member : item.items())
+      if (std::find(std::begin(kMembers), std::end(kMembers), member.key()) == std::end(kMembers))
+        fail(entry, "has an unknown member" + (looks_like_a_member(member.key()) ? " \"" + member.key() + "\"" : ""),
+             kMemberHint);
+
+    Credential credential;
+    credential.name = text(item, "name", entry);
+    if (credential.name.empty()) fail(entry, "has no name", kShape);
+    std::string origin = text(item, "origin", entry);
+    if (origin.empty()) fail(entry, "has no origin", kShape);
+    credential.origin = read_origin(origin, entry);
+    credential.allow_plaintext = flag(item, "allow_plaintext", entry);
+
+    std::string label = " of credential \"" + credential.name + "\"";
+    if (std::string token = path(item, "token_file", entry); !token.empty()) {
+      PrivateFile opened(token, "token file" + label, warnings);
+      stamps[token] = stamp_of(opened.status());
+      credential.token = trimmed_token(opened.read(), "token file" + label, token);
+    }
+    credential.tls.ca_file = checked(path(item, "ca_file", entry), "CA file" + label);
+    credential.tls.cert_file = checked(path(item, "cert_file", entry), "certificate file" + label);
+    credential.tls.key_file = checked(path(item, "key_file", entry), "key file" + label);
+    if (!credential.tls.key_file.empty() && credential.tls.cert_file.empty())
+      fail(entry, "has a key_file but no cert_file", "A client certificate needs both, or one file with both as cert_file.");
+    return credential;
+  }
+
+  Origin read_origin(const std::string& origin, const std::string& entry) const {
+    Address address = parse_address(origin, "credentials file \"" + file + "\": origin of " + entry);
+    if (!address.prefix.empty())
+      fail(entry, "has an origin with a path", "An origin is only scheme, host and port: \"" + address.origin.text() + "\".");
+    return address.origin;
+  }
+
+  // libcurl reads these by name; opened here to see that it can, and to notice when they change. Certificates
+  // are public, so that everybody may read them; a key must be as private as a token.
+  std::string checked(std::string name, const std::string& what) {
+    if (name.empty()) return name;
+    std::vector<std::string> of_public_files;
+    bool secret = what.compare(0, 3, "key") == 0;
+    PrivateFile opened(name, what, secret ? warnings : of_public_files);
+    stamps[name] = stamp_of(opened.status());
+    return name;
+  }
+
+  std::string text(const json& item, const char* member, const std::string& entry) const {
+    auto found = item.find(member);
+    if (found == item.end() || found->is_null()) return {};
+    if (!found->is_string()) fail(entry, "has a " + std::string(member) + " that is not a string", kShape);
+    std::string value = found->get<std::string>();
+    if (value.find('\0') != std::string::npos) fail(entry, "has a zero byte in its " + std::string(member), kShape);
+    return value;
+  }
+
+  std::string path(const json& item, const char* member, const std::string& entry) const {
+    std::string name = text(item, member, entry);
+    return name.empty() || name.front() == '/' ? name : directory + name;
+  }
+
+  bool flag(const json& item, const char* member, const std::string& entry) const {
+    auto found = item.find(member);
+    if (found == item.end() || found->is_null()) return false;
+    if (!found->is_boolean()) fail(entry, "has an " + std::string(member) + " that is neither true nor false", kShape);
+    return found->get<bool>();
+  }
+};
+
+Credentials::Credentials(std::string file) : file_(std::move(file)) {}
+
+void Credentials::refresh(bool force) {
+  if (file_.empty() || (!force && !changed())) return;
+  stamps_.clear();
+  by_origin_.clear();
+  warnings_.clear();
+  Reader fresh(file_);
+  stamps_ = std::move(fresh.stamps);
+  by_origin_ = std::move(fresh.by_origin);
+  warnings_ = std::move(fresh.warnings);
+}
+
+bool Credentials::changed() const {
+  if (stamps_.empty()) return true;
+  return std::any_of(stamps_.begin(), stamps_.end(), [](const auto& known) {
+    struct stat now;
+    return ::stat(known.first.c_str(), &now) != 0 || Reader::stamp_of(now) != known.second;
+  });
+}
+
+const Credential* Credentials::find(const Origin& origin) const {
+  auto found = by_origin_.find(origin);
+  return found == by_origin_.end() ? nullptr : &found->second;
+}
+
+const std::vector<std::string>& Credentials::warnings() const { return warnings_; }
+
+void Credentials::check(const Address& address) const {
+  const Origin& origin = address.origin;
+  if (origin.loopback()) return;
+  const Credential* credential = find(origin);
+  if (credential == nullptr)
+    throw ConfigError("there is no credential for hub " + origin.text(),
+                      "Add an entry with this origin to the file of session_reconciler.credentials_file; only a hub on "
+                      "loopback may go without.");
+  if (!credential->token.empty() && origin.scheme == "http" && !credential->allow_plaintext)
+    throw ConfigError("the token of credential \"" + credential->name + "\" would travel to " + origin.text() +
+                          " unencrypted",
+                      "Use https, or set allow_plaintext to true in its entry where the network is trusted.");
+}
+
+}  // namespace reconciler::http

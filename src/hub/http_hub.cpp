@@ -1,0 +1,145 @@
+#include "hub/http_hub.hpp"
+
+#include <algorithm>
+
+#include "hub/deliver.hpp"
+#include "hub/exchange.hpp"
+#include "hub/look.hpp"
+#include "hub/presence.hpp"
+#include "hub/probe.hpp"
+
+namespace reconciler {
+namespace {
+
+const char* const kOutboundOff = "outbound connections are switched off (session_reconciler.outbound)";
+const char* const kNoAddress = "the hub has no address";
+constexpr std::size_t kMostHomes = 10000;
+
+}  // namespace
+
+struct HttpHub::Impl {
+  Impl(Profile p, HubOptions o, http::Credentials& credentials, Waiter& waiter)
+      : profile(std::move(p)), options(std::move(o)), exchange(options, credentials, waiter) {
+    delivery.fresh_connection_tries = options.fresh_connection_tries;
+  }
+
+  // '' = it may be asked.
+  const char* silenced() const {
+    if (!options.outbound) return kOutboundOff;
+    return options.addresses.empty() ? kNoAddress : "";
+  }
+  bool may_ask() const { return *silenced() == '\0'; }
+
+  bool recent(const std::string& address) const {
+    const auto& list = options.answered_recently;
+    return std::find(list.begin(), list.end(), address) != list.end();
+  }
+
+  // Where an agent was seen connected its commands go first.
+  void remember_home(const std::string& agent, const std::vector<Voice>& voices) {
+    auto connected = std::find_if(voices.begin(), voices.end(), [](const Voice& voice) {
+      return voice.kind == Voice::Kind::answered && voice.agent.status == AgentAnswer::Status::connected;
+    });
+    if (connected == voices.end()) {
+      delivery.home.erase(agent);
+    } else {
+      if (delivery.home.size() >= kMostHomes) delivery.home.clear();
+      delivery.home[agent] = static_cast<std::size_t>(connected - voices.begin());
+    }
+  }
+
+  const Profile profile;
+  const HubOptions options;
+  Exchange exchange;
+  DeliverySettings delivery;
+};
+
+HttpHub::HttpHub(Profile profile, HubOptions options, http::Credentials& credentials, Waiter& waiter)
+    : impl_(std::make_unique<Impl>(std::move(profile), std::move(options), credentials, waiter)) {}
+HttpHub::~HttpHub() = default;
+
+const Profile& HttpHub::profile() const { return impl_->profile; }
+AgentHub::Totals HttpHub::totals() const { return impl_->exchange.totals(); }
+const std::vector<std::string>& HttpHub::answered() const { return impl_->exchange.answered(); }
+
+std::map<std::string, Sighting> HttpHub::look(const std::vector<std::string>& ids) {
+  std::map<std::string, Sighting> sightings;
+  if (ids.empty()) return sightings;
+  if (!impl_->may_ask()) {
+    for (const std::string& id : ids) {
+      sightings[id].agent.id = id;
+      sightings[id].detail = impl_->silenced();
+    }
+    return sightings;
+  }
+  impl_->exchange.begin();
+  const Profile& profile = impl_->profile;
+  Voices all = profile.can_list() ? ask_lists(impl_->exchange, profile, ids)
+                                  : ask_one_by_one(impl_->exchange, profile, ids);
+  for (auto& [id, voices] : all) {
+    for (Voice& voice : voices) voice.recent = impl_->recent(voice.address);
+    sightings[id] = profile.authoritative() ? judge_connection(id, voices) : first_known(id, voices);
+    if (profile.authoritative()) impl_->remember_home(id, voices);
+  }
+  return sightings;
+}
+
+void HttpHub::dispatch(const std::vector<Dispatch>& commands, const Done& done) {
+  if (commands.empty()) return;
+  if (!impl_->may_ask()) {
+    Delivery none;
+    none.detail = impl_->silenced();
+    for (std::size_t index = 0; index < commands.size(); ++index) done(index, none);
+    return;
+  }
+  impl_->exchange.begin();
+  deliver_commands(impl_->exchange, impl_->profile, impl_->delivery, commands, done);
+}
+
+std::map<std::string, Profile::CommandState> HttpHub::command_progress(const std::vector<std::string>& ids) {
+  std::map<std::string, Profile::CommandState> known;
+  if (ids.empty() || !impl_->may_ask() || !impl_->profile.can_ask_command()) return known;
+  Exchange& exchange = impl_->exchange;
+  exchange.begin();
+  ask_each(exchange, ids, [&](const std::string& id) { return impl_->profile.ask_command(id); },
+           [&](std::size_t id, std::size_t address, const Exchange::Reply& reply) {
+             Profile::CommandState state{CommandProgress::unclear, {}};
+             if (reply.answered())
+               state = impl_->profile.read_command(ids[id], reply.response.status, reply.response.body);
+             bool proper = state.progress != CommandProgress::unclear;
+             exchange.note(address, reply, proper);
+             if (proper) known[ids[id]] = std::move(state);
+             return proper;
+           });
+  return known;
+}
+
+std::map<std::string, SessionAnswer> HttpHub::session_status(const std::vector<std::string>& ids) {
+  std::map<std::string, SessionAnswer> known;
+  if (ids.empty() || !impl_->may_ask() || !impl_->profile.can_ask_session()) return known;
+  Exchange& exchange = impl_->exchange;
+  exchange.begin();
+  ask_each(exchange, ids, [&](const std::string& id) { return impl_->profile.ask_session(id); },
+           [&](std::size_t id, std::size_t address, const Exchange::Reply& reply) {
+             SessionAnswer answer = SessionAnswer::unclear;
+             if (reply.answered()) answer = impl_->profile.read_session(reply.response.status, reply.response.body);
+             bool proper = answer != SessionAnswer::unclear;
+             exchange.note(address, reply, proper);
+             if (proper) known[ids[id]] = answer;
+             return proper;
+           });
+  return known;
+}
+
+std::vector<HttpHub::Probe> HttpHub::probe() {
+  if (impl_->may_ask()) {
+    impl_->exchange.begin();
+    return probe_addresses(impl_->exchange, impl_->profile);
+  }
+  std::vector<Probe> probes;
+  for (const std::string& address : impl_->options.addresses)
+    probes.push_back({address, false, {}, impl_->silenced(), Duration(0), {}});
+  return probes;
+}
+
+}  // namespace reconciler

@@ -1,0 +1,210 @@
+#include "postgres/binding_store.hpp"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "postgres/settings.hpp"
+#include "postgres/statements.hpp"
+#include "postgres/user_error.hpp"
+
+namespace reconciler {
+namespace {
+
+using nlohmann::json;
+
+std::optional<Column> mapped(Oid relation, const json& columns, const char* what) {
+  const auto found = columns.find(what);
+  if (found == columns.end() || !found->is_string()) return std::nullopt;
+  return column_of(relation, found->get<std::string>());
+}
+
+Oid related_table(const json& definition) {
+  const std::string name = definition.value("table", "");
+  const Rows rows = query("SELECT to_regclass($1)::oid AS oid", {Param::text(name)});
+  if (rows[0].null("oid"))
+    throw UserError("55000", "related table " + name + " does not exist", "Restore it, or attach the sessions table again.");
+  return static_cast<Oid>(rows[0].integer("oid"));
+}
+
+std::string qualified_name(Oid relation) {
+  const Rows rows = query("SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
+                          {Param::oid(relation)});
+  return quote_identifier(rows.only().view("nspname")) + "." + quote_identifier(rows.only().view("relname"));
+}
+
+void load_related(Mapping& mapping, const json& related) {
+  if (related.contains("agents")) {
+    const json& columns = related["agents"]["columns"];
+    const Oid table = related_table(related["agents"]);
+    mapping.agents = AgentsTable{qualified_name(table), column_of(table, columns.at("id")), mapped(table, columns, "heartbeat"),
+                                 mapped(table, columns, "approval"), mapped(table, columns, "metadata")};
+  }
+  if (related.contains("commands")) {
+    const json& columns = related["commands"]["columns"];
+    const Oid table = related_table(related["commands"]);
+    mapping.commands = CommandsTable{qualified_name(table),
+                                     column_of(table, columns.at("id")),
+                                     column_of(table, columns.at("session")),
+                                     column_of(table, columns.at("action")),
+                                     column_of(table, columns.at("status")),
+                                     mapped(table, columns, "created"),
+                                     mapped(table, columns, "sent"),
+                                     mapped(table, columns, "acknowledged"),
+                                     mapped(table, columns, "completed"),
+                                     mapped(table, columns, "error")};
+  }
+  if (related.contains("audit")) {
+    const json& columns = related["audit"]["columns"];
+    const Oid table = related_table(related["audit"]);
+    mapping.audit = AuditTable{qualified_name(table),
+                               mapped(table, columns, "actor"),
+                               mapped(table, columns, "action"),
+                               mapped(table, columns, "resource_type"),
+                               mapped(table, columns, "resource_id"),
+                               mapped(table, columns, "changes"),
+                               mapped(table, columns, "at"),
+                               mapped(table, columns, "address")};
+  }
+}
+
+void load_sessions(SessionsTable& table, const json& columns) {
+  table.qualified = qualified_name(table.relation);
+  table.key = column_of(table.relation, columns.at("key"));
+  table.state = column_of(table.relation, columns.at("state"));
+  table.agent = mapped(table.relation, columns, "agent");
+  table.runtime = mapped(table.relation, columns, "runtime");
+  table.created = mapped(table.relation, columns, "created");
+  table.entered = mapped(table.relation, columns, "entered");
+  table.updated = mapped(table.relation, columns, "updated");
+  table.reason = mapped(table.relation, columns, "reason");
+  table.closed = mapped(table.relation, columns, "closed");
+  if (columns.contains("route"))
+    for (const json& name : columns["route"]) table.route.push_back(column_of(table.relation, name));
+}
+
+Policy read_policy(Rows::Row row) {
+  Policy p;
+  p.state = row.text("state");
+  p.enabled = row.boolean("enabled");
+  p.stuck_after = row.maybe_span("stuck_after");
+  p.gone_after = row.span("gone_after");
+  p.becomes = row.text("becomes");
+  p.reason = row.text("reason");
+  p.user_requested = row.boolean("user_requested");
+  p.no_agent = row.view("no_agent") == "close" ? NoAgent::close : NoAgent::show;
+  p.retry_action = row.maybe_text("retry_action").value_or("");
+  p.max_attempts = static_cast<int>(row.integer("max_attempts"));
+  p.retry_base = row.span("retry_base");
+  p.retry_cap = row.span("retry_cap");
+  p.command_timeout = row.span("command_timeout");
+  p.unreachable_limit = row.span("unreachable_limit");
+  p.finalize_after = row.span("finalize_after");
+  p.when_spent = row.view("when_spent") == "close_unconfirmed" ? WhenSpent::close_unconfirmed : WhenSpent::quarantine;
+  p.unconfirmed_stops = static_cast<int>(row.integer("unconfirmed_stops"));
+  p.unconfirmed_after = row.span("unconfirmed_after");
+  return p;
+}
+
+// How far apart passes really are: the median of the last three distances, so that one long gap (a server that
+// was down) makes no old evidence look fresh; at most half an hour.
+Duration observed_distance(const Rows::Row& row) {
+  std::vector<Duration> distances;
+  for (const char* name : {"distance1", "distance2", "distance3"})
+    if (const auto span = row.maybe_span(name)) distances.push_back(*span);
+  if (distances.size() < 3) return Duration(0);
+  std::sort(distances.begin(), distances.end());
+  return std::min<Duration>(distances[1], minutes(30));
+}
+
+}  // namespace
+
+Column column_of(Oid relation, const std::string& name) {
+  const Rows rows = query(
+      "SELECT format_type(a.atttypid, a.atttypmod) AS type, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END = 'timestamp'::regtype AS naive,"
+      " CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END = 'timestamptz'::regtype AS zoned, a.attrelid::regclass::text AS relation"
+      " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = $1 AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped",
+      {Param::oid(relation), Param::text(name)});
+  if (rows.empty()) {
+    const Rows table = query("SELECT $1::regclass::text AS name", {Param::oid(relation)});
+    throw UserError("42703", "column \"" + name + "\" of table " + table[0].text("name") + " does not exist",
+                    "Restore the column, or attach the sessions table again.");
+  }
+  return Column{name, rows[0].text("type"), rows[0].boolean("naive"), rows[0].boolean("zoned")};
+}
+
+std::vector<int> binding_ids(std::optional<Oid> sessions) {
+  std::vector<int> ids;
+  const Rows rows = sessions ? query("SELECT binding_id FROM reconciler.binding WHERE sessions = $1::regclass", {Param::oid(*sessions)})
+                             : query("SELECT binding_id FROM reconciler.binding ORDER BY binding_id");
+  for (Rows::Row row : rows) ids.push_back(static_cast<int>(row.integer("binding_id")));
+  if (sessions && ids.empty()) {
+    const Rows table = query("SELECT $1::regclass::text AS name", {Param::oid(*sessions)});
+    throw UserError("42704", "table " + table[0].text("name") + " is not attached", "Attach it with attach_sessions('" + table[0].text("name") + "').");
+  }
+  return ids;
+}
+
+int one_binding(std::optional<Oid> sessions) {
+  const std::vector<int> ids = binding_ids(sessions);
+  if (ids.empty()) throw UserError("55000", "no sessions table is attached", "Attach one with attach_sessions().");
+  if (ids.size() > 1) {
+    const Rows rows = query("SELECT string_agg(format('%I.%I', schema_name, table_name), ', ' ORDER BY binding_id) AS names FROM reconciler.binding");
+    throw UserError("42725", "several sessions tables are attached and none was named",
+                    "Name one in the argument \"sessions\".", "Attached: " + rows[0].text("names") + ".");
+  }
+  return ids[0];
+}
+
+AttachedBinding load_binding(int id, const std::string& policy_overrides) {
+  const Rows rows = query(
+      "SELECT b.*, format('%I.%I', b.schema_name, b.table_name) AS display, b.sessions::oid AS relation, b.columns::text AS columns_text, b.related::text AS related_text, b.leftover::text AS leftover_text,"
+      " b.armed_system::text AS system, h.command_spacing, c.relowner, s.pass_starts[1] - s.pass_starts[2] AS distance1,"
+      " s.pass_starts[2] - s.pass_starts[3] AS distance2, s.pass_starts[3] - s.pass_starts[4] AS distance3"
+      " FROM reconciler.binding b LEFT JOIN reconciler.hub h ON h.name = b.hub LEFT JOIN pg_class c ON c.oid = b.sessions"
+      " LEFT JOIN reconciler.binding_state s USING (binding_id) WHERE b.binding_id = $1",
+      {Param::integer(id)});
+  if (rows.empty()) throw UserError("42704", "the sessions table was detached meanwhile");
+  const Rows::Row row = rows[0];
+  AttachedBinding out;
+  Binding& b = out.binding;
+  b.id = id;
+  out.schema = row.text("schema_name"), out.table = row.text("table_name"), out.preset = row.text("preset");
+  b.name = row.text("display");
+  b.hub = row.maybe_text("hub");
+  out.mode = mode_from(row.text("mode")).value_or(Mode::broken);
+  out.paused = !row.null("paused_at"), out.paused_everything = out.paused && row.boolean("pause_everything");
+  out.leftover_json = row.text("leftover_text");
+  out.start_grace = row.span("start_grace"), out.instance_grace = row.span("instance_grace"), out.promotion_grace = row.span("promotion_grace");
+  out.armed_system = row.text("system"), out.armed_name = row.text("armed_name");
+  out.armed_database = static_cast<Oid>(row.integer("armed_database"));
+  b.limits = {std::max(settings::interval(), observed_distance(row)), row.span("observation_spacing"), row.span("hub_grace"), row.span("heartbeat_fresh")};
+  b.brake = {.floor = row.integer("brake_floor"), .share = row.real("brake_share"), .user_floor = row.integer("user_rate_floor"), .user_share = row.real("user_rate_share"), .per_second = 50};
+  b.command_spacing = row.maybe_span("command_spacing").value_or(milliseconds(500));
+  b.batch_size = static_cast<int>(row.integer("batch_size"));
+  b.terminal_states = row.texts("terminal_states");
+
+  if (row.null("relowner"))
+    throw UserError("55000", "table " + b.name + " does not exist any more",
+                    "Forget it with detach_sessions('" + out.schema + "." + out.table + "').");
+  out.mapping.sessions.relation = static_cast<Oid>(row.integer("relation"));
+  out.mapping.sessions.owner = static_cast<Oid>(row.integer("relowner"));
+  out.mapping.time_zone = row.text("time_zone");
+  load_sessions(out.mapping.sessions, json::parse(row.text("columns_text")));
+  load_related(out.mapping, json::parse(row.text("related_text")));
+  for (Rows::Row policy : query("SELECT o.* FROM reconciler.policy p, jsonb_populate_record(p, coalesce($2 -> p.state, '{}')) o WHERE p.binding_id = $1"
+                                " ORDER BY o.user_requested DESC, p.state",
+                                {Param::integer(id), Param::jsonb(std::string_view(policy_overrides))}))
+    b.policies.push_back(read_policy(policy));
+
+  out.mapping.terminal_states = b.terminal_states;
+  for (const Policy& policy : b.policies) {
+    out.mapping.watched_states.push_back(policy.state);
+    if (policy.enabled) out.mapping.enabled_states.push_back(policy.state);
+  }
+  b.agent_mapped = out.mapping.sessions.agent.has_value();
+  b.agents_table = out.mapping.agents.has_value();
+  b.commands_table = out.mapping.commands.has_value();
+  return out;
+}
+
+}  // namespace reconciler

@@ -1,0 +1,39 @@
+// One row of reconciler.binding with everything that hangs on it, as values.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/binding.hpp"
+#include "postgres/mapping.hpp"
+#include "postgres/spi.hpp"
+
+namespace reconciler {
+
+struct AttachedBinding {
+  Binding binding;
+  Mapping mapping;
+  std::string schema, table, preset;
+  std::string leftover_json;          // templates for the leftover event
+  Mode mode = Mode::observe;
+  bool paused = false, paused_everything = false;
+  Duration start_grace{0}, instance_grace{0}, promotion_grace{0};
+  std::string armed_system, armed_name;
+  Oid armed_database = 0;
+};
+
+// Ids of the bindings, lowest first; with `sessions` only that table's (UserError 42704 when it is not attached).
+std::vector<int> binding_ids(std::optional<Oid> sessions);
+// The only binding there is, or that of `sessions`; UserError that lists them otherwise.
+int one_binding(std::optional<Oid> sessions);
+
+// Throws UserError (55000 or 42703) when the table, a column or a related table has vanished: the binding is broken.
+// `policy_overrides`: {"state": {"column": value}}, for a what-if.
+AttachedBinding load_binding(int id, const std::string& policy_overrides = "{}");
+
+// A mapped column as the catalog has it; UserError 42703 when there is none.
+Column column_of(Oid relation, const std::string& name);
+
+}  // namespace reconciler

@@ -1,0 +1,39 @@
+// Writing reconciler.event: many rows in one statement, one NOTIFY for all of them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/time.hpp"
+#include "postgres/binding_store.hpp"
+
+namespace reconciler {
+
+struct Event {
+  std::optional<std::string> session;
+  std::string kind;
+  std::optional<std::string> from_state, to_state, reason, rule;
+  std::optional<std::string> evidence, before, after;  // JSON
+};
+
+// As the extension's owner, in the caller's transaction. Returns the first event's id, 0 for none.
+std::int64_t write_events(const AttachedBinding&, std::optional<std::int64_t> pass_id, Time at, const std::string& actor,
+                          const std::vector<Event>&);
+
+// Adds to an exact counter. As the extension's owner.
+void count(int binding_id, const std::string& name, const std::string& label, double add);
+
+// The role that acts, for `actor`: SET ROLE's, else the session's.
+std::string acting_role();
+
+// Lets the append-only trigger pass while it lives: for retention only.
+class Retention {
+ public:
+  Retention();
+  ~Retention();
+  static bool running();
+};
+
+}  // namespace reconciler

@@ -1,0 +1,177 @@
+// Acting functions that write a user's table: in the caller's transaction, as the table's owner, with an event.
+#include <nlohmann/json.hpp>
+
+#include "postgres/clock.hpp"
+#include "postgres/cells.hpp"
+#include "postgres/shmem.hpp"
+#include "postgres/spi.hpp"
+#include "postgres/store.hpp"
+
+#include "postgres/sql_entry.hpp"
+
+namespace reconciler {
+namespace {
+
+std::string reason_of(FunctionCallInfo fcinfo, int arg) {
+  const std::string reason = sql_text(fcinfo, arg);
+  if (reason.find_first_not_of(" \t\n") == std::string::npos)
+    throw UserError("22023", "a reason is required", "Say in a few words why; it is kept in reconciler.event.");
+  return reason;
+}
+
+AttachedBinding attached(FunctionCallInfo fcinfo, int arg) {
+  const std::optional<Oid> sessions = sql_is_null(fcinfo, arg) ? std::nullopt : std::optional(sql_oid(fcinfo, arg));
+  return as_extension_owner([&] { return load_binding(one_binding(sessions)); });
+}
+
+Tracked existing(PgStore& store, const std::string& key) {
+  if (auto found = store.find(key)) return *found;
+  throw UserError("P0002", "session \"" + key + "\" does not exist in " + store.binding().name, "Session ids are compared as text, with case.");
+}
+
+void refuse_terminal(const PgStore& store, const Session& s) {
+  if (store.binding().terminal(s.state)) throw UserError("55000", "session \"" + s.key + "\" has ended already", {}, "Its state is " + s.state + ".");
+}
+
+// One event, as the acting role.
+void note(const AttachedBinding& b, const std::string& key, const char* kind, const std::string& from, const std::string& to, const std::string& reason,
+          std::optional<std::string> before = {}, std::optional<std::string> after = {}, std::optional<std::string> evidence = {}) {
+  const std::string actor = acting_role();
+  as_extension_owner([&] {
+    write_events(b, std::nullopt, database_now(), actor,
+                 {{.session = key, .kind = kind, .from_state = from, .to_state = to, .reason = reason, .rule = "operator", .evidence = std::move(evidence),
+                   .before = std::move(before), .after = std::move(after)}});
+  });
+}
+
+struct Undoable {
+  std::int64_t id = 0;
+  std::string schema, table, session, kind, before, after, to_state, from_state;
+};
+
+std::vector<Undoable> closings(const char* where, std::int64_t id) {
+  std::vector<Undoable> events;
+  as_extension_owner([&] {
+    for (Rows::Row row : query(std::string("SELECT id, schema_name, table_name, session_id, kind, before::text AS before, after::text AS after, from_state, to_state FROM reconciler.event WHERE ") + where +
+                                   " ORDER BY id DESC",
+                               {Param::integer(id)}))
+      events.push_back({row.integer("id"), row.maybe_text("schema_name").value_or(""), row.maybe_text("table_name").value_or(""), row.maybe_text("session_id").value_or(""),
+                        row.text("kind"), row.maybe_text("before").value_or(""), row.maybe_text("after").value_or(""), row.maybe_text("to_state").value_or(""),
+                        row.maybe_text("from_state").value_or("")});
+  });
+  return events;
+}
+
+using Outcome = std::pair<std::string, std::string>;
+
+Outcome put_back(const Undoable& e, Duration hold_for) {
+  if ((e.kind != "finalize" && e.kind != "force") || e.before.empty()) return {"not_undoable", "an event of kind " + e.kind + " wrote no session's row"};
+  const std::string actor = acting_role();
+  AttachedBinding b;
+  bool done_before = false;
+  const bool is_attached = as_extension_owner([&] {
+    const Rows rows = query("SELECT binding_id FROM reconciler.binding WHERE schema_name = $1 AND table_name = $2", {Param::text(e.schema), Param::text(e.table)});
+    if (rows.empty()) return false;
+    b = load_binding(static_cast<int>(rows[0].integer(0)));
+    done_before = !query("SELECT 1 FROM reconciler.event WHERE kind = 'undo' AND session_id = $1 AND (evidence->>'event_id')::bigint = $2 LIMIT 1",
+                         {Param::text(e.session), Param::integer(e.id)}).empty();
+    return true;
+  });
+  if (!is_attached) return {"missing", "table " + e.schema + "." + e.table + " is not attached any more"};
+  if (done_before) return {"already_undone", "this event was undone before"};
+  const Statements statements(b.mapping);
+  const Rows rows = as_role(b.mapping.sessions.owner, [&] {
+    return query(statements.undo(), {Param::text(e.session), Param::jsonb(std::string_view(e.before)), Param::jsonb(std::string_view(e.after))});
+  });
+  if (rows.empty()) return {"changed", "session \"" + e.session + "\" is not what event " + std::to_string(e.id) + " left, or is no more: nothing was written"};
+  if (rows.size() > 1) throw UserError("21000", "undo of event " + std::to_string(e.id) + " would write two rows");
+  const Time now = database_now();
+  as_extension_owner([&] {
+    query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND session_id = $2", {Param::integer(b.binding.id), Param::text(e.session)});
+    if (hold_for.count() > 0)
+      query("INSERT INTO reconciler.hold AS h (binding_id, session_id, until, reason, actor) VALUES ($1, $2, $3, $4, $5)"
+            " ON CONFLICT (binding_id, session_id) DO UPDATE SET until = greatest(h.until, excluded.until), reason = excluded.reason, actor = excluded.actor",
+            {Param::integer(b.binding.id), Param::text(e.session), Param::time(now + hold_for), Param::text("undo of event " + std::to_string(e.id)), Param::text(actor)});
+    const std::string evidence = nlohmann::json{{"event_id", e.id}, {"held_for_seconds", hold_for.count() / 1000000}}.dump();
+    write_events(b, std::nullopt, now, actor,
+                 {{.session = e.session, .kind = "undo", .from_state = e.to_state, .to_state = e.from_state, .reason = "undo of event " + std::to_string(e.id), .rule = "operator",
+                   .evidence = evidence, .before = e.after, .after = rows[0].text("after")}});
+  });
+  return {"undone", "session \"" + e.session + "\" is " + e.from_state + " again, held until " + time_cell(now + hold_for)};
+}
+
+Duration hold_of(FunctionCallInfo fcinfo, int arg) {
+  const Duration hold = sql_maybe_interval(fcinfo, arg).value_or(hours(1));
+  if (hold.count() < 0) throw UserError("22023", "hold_for must not be negative");
+  return hold;
+}
+
+}  // namespace
+
+RECONCILER_SQL_FUNCTION(request_termination) {
+  const std::string key = sql_text(fcinfo, 0), reason = reason_of(fcinfo, 1);
+  PgStore store(attached(fcinfo, 2), TransactionMode::caller);
+  const AttachedBinding& b = store.attached();
+  const Tracked tracked = existing(store, key);
+  refuse_terminal(store, tracked.session);
+  if (tracked.session.state == "terminating")
+    throw UserError("55000", "session \"" + key + "\" is terminating already", "retry_session() sends another stop; force_terminate_session() closes it.");
+  const Statements statements(b.mapping);
+  const Time now = database_now();
+  const Rows rows = as_role(b.mapping.sessions.owner, [&] {
+    return query(statements.set_state(), {Param::text(key), Param::text(tracked.session.state), Param::text("terminating"), Param::time(now)});
+  });
+  if (rows.size() != 1) throw UserError("40001", "session \"" + key + "\" changed meanwhile", "Look at it again, then repeat.");
+  // Its age counts from here whatever the application's column says: nothing was asked of an agent before.
+  as_extension_owner([&] { query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND session_id = $2", {Param::integer(b.binding.id), Param::text(key)}); });
+  note(b, key, "retry", tracked.session.state, "terminating", reason, rows[0].text("before"), rows[0].text("after"));
+  if (auto again = store.find(key))
+    as_extension_owner([&] {
+      query("UPDATE reconciler.episode SET retry_requested = $3 WHERE binding_id = $1 AND session_id = $2", {Param::integer(b.binding.id), Param::text(key), Param::time(now)});
+    });
+  shared::wake_worker_at_commit();
+  return sql_text_datum("requested");
+}
+
+RECONCILER_SQL_FUNCTION(force_terminate_session) {
+  const std::string key = sql_text(fcinfo, 0), reason = reason_of(fcinfo, 1);
+  PgStore store(attached(fcinfo, 2), TransactionMode::caller);
+  const Tracked tracked = existing(store, key);
+  refuse_terminal(store, tracked.session);
+  if (tracked.hold) throw UserError("55000", "session \"" + key + "\" is held", "Release it with release_session() first.", "Held by " + tracked.hold->actor + ": " + tracked.hold->reason + ".");
+  const Policy* policy = store.binding().policy(tracked.session.state);
+  store.act_as(acting_role());
+  Closing closing{&tracked, {}, nlohmann::json{{"operator_reason", reason}, {"text", "closed by an operator"}}.dump()};
+  closing.verdict.rule = "operator", closing.verdict.action = Action::force;
+  closing.verdict.becomes = policy ? policy->becomes : "terminated";
+  closing.verdict.reason = "user_requested";
+  const Store::Finished done = store.finish(PassStart{}, {closing}, Budget::none);
+  if (done.closed != 1) throw UserError("40001", "session \"" + key + "\" changed meanwhile", "Look at it again, then repeat.");
+  shared::wake_worker_at_commit();
+  return sql_text_datum(closing.verdict.becomes);
+}
+
+RECONCILER_SQL_FUNCTION(undo_event) {
+  SqlTable table(fcinfo);
+  const std::int64_t id = sql_int(fcinfo, 0);
+  const Duration hold = hold_of(fcinfo, 1);
+  const auto events = closings("id = $1", id);
+  if (events.empty()) table.add({std::to_string(id), "missing", "there is no such event"});
+  for (const Undoable& e : events) {
+    const Outcome outcome = put_back(e, hold);
+    table.add({std::to_string(e.id), outcome.first, outcome.second});
+  }
+  return sql_null(fcinfo);
+}
+
+RECONCILER_SQL_FUNCTION(undo_pass) {
+  SqlTable table(fcinfo);
+  const Duration hold = hold_of(fcinfo, 1);
+  for (const Undoable& e : closings("pass_id = $1 AND kind IN ('finalize', 'force')", sql_int(fcinfo, 0))) {
+    const Outcome outcome = put_back(e, hold);
+    table.add({std::to_string(e.id), outcome.first, outcome.second});
+  }
+  return sql_null(fcinfo);
+}
+
+}  // namespace reconciler

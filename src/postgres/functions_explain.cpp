@@ -1,0 +1,145 @@
+// explain_session(): the verdict's trace, what stands between it and the deed, and what a person can do.
+#include <nlohmann/json.hpp>
+
+#include "core/text.hpp"
+#include "engine/facts.hpp"
+#include "engine/look.hpp"
+#include "postgres/cells.hpp"
+#include "postgres/clock.hpp"
+#include "postgres/spi.hpp"
+#include "postgres/store.hpp"
+
+#include "postgres/sql_entry.hpp"
+
+namespace reconciler {
+namespace {
+
+class Steps {
+ public:
+  explicit Steps(FunctionCallInfo fcinfo) : table_(fcinfo) {}
+  void add(std::string_view rule, const std::string& outcome, const std::string& detail) {
+    table_.add({std::to_string(++n_), std::string(rule), outcome, detail});
+  }
+
+ private:
+  SqlTable table_;
+  int n_ = 0;
+};
+
+void explain_inputs(Steps& steps, const AttachedBinding& b, const Seen& seen) {
+  const Session& s = seen.tracked.session;
+  const auto text = [](const std::optional<std::string>& value) { return value ? "\"" + *value + "\"" : std::string("NULL"); };
+  steps.add("session", s.state, "row of " + b.binding.name + ": agent " + text(s.agent) + ", runtime " + text(s.runtime) + ", created " + text(s.created) + "; in this state since " +
+                                    time_cell(seen.tracked.episode.entered) + ", first seen by us at " + time_cell(seen.tracked.episode.first_seen));
+  if (const AgentEvidence* agent = seen.facts.agent)
+    steps.add("evidence", to_string(current(*agent, seen.facts.now, seen.facts.limits)),
+              agent->last.detail + " (source " + agent->last.source + ", looked at " + time_cell(agent->last.at) + ", gone for " + span(agent->gone_time) + " over " +
+                  std::to_string(agent->gone_observations) + " looks; a record older than " + span(2 * seen.facts.limits.interval) + " is unknown)");
+  else if (s.agent)
+    steps.add("evidence", "unknown", "nobody has been asked about agent " + text(s.agent) + " yet");
+  else
+    steps.add("evidence", "none", "the session names no agent");
+  const CommandHistory& c = seen.tracked.commands;
+  for (const auto& command : {c.newest_stop, c.newest_other})
+    if (command)
+      steps.add("command", command->action, command->id + ": status " + command->status + ", created " + time_cell(command->created).value_or("never") + ", sent " +
+                                                time_cell(command->sent).value_or("never") + ", completed " + time_cell(command->completed).value_or("never"));
+}
+
+void explain_brake(Steps& steps, const AttachedBinding& b) {
+  as_extension_owner([&] {
+    const Rows rows = query("SELECT (SELECT sum(n) FROM unnest(inferred) AS n) AS inferred, (SELECT sum(n) FROM unnest(user_requested) AS n) AS requested, tripped, tripped_why, allowance"
+                            " FROM reconciler.brake WHERE binding_id = $1",
+                            {Param::integer(b.binding.id)});
+    const BrakeLimits& l = b.binding.brake;
+    std::string detail = "inferred: at most max(" + std::to_string(l.floor) + ", " + std::to_string(static_cast<int>(l.share * 100)) + " % of watched) per 10 min; asked for by users: max(" +
+                         std::to_string(l.user_floor) + ", " + std::to_string(static_cast<int>(l.user_share * 100)) + " %)";
+    if (rows.empty()) return steps.add("brake", "free", detail + "; nothing was forced yet");
+    const Rows::Row row = rows[0];
+    detail += "; forced in the window when last spent: " + std::to_string(row.maybe_integer("inferred").value_or(0)) + " inferred, " + std::to_string(row.maybe_integer("requested").value_or(0)) + " asked for";
+    if (row.null("tripped")) return steps.add("brake", "free", detail);
+    steps.add("brake", "tripped", row.text("tripped_why") + " at " + time_cell(row.time("tripped")) + "; let through by reset_brake(): " + std::to_string(row.integer("allowance")));
+  });
+}
+
+std::string request_of(const AttachedBinding& b, const Tracked& t, const Policy& policy) {
+  const Rows rows = query("SELECT h.base_urls[1] AS url, h.profile, p.definition::text AS definition FROM reconciler.hub h JOIN reconciler.hub_profile p ON p.name = h.profile WHERE h.name = $1",
+                          {Param::text(b.binding.hub)});
+  if (rows.empty()) return "no hub is set";
+  const Profile profile(rows[0].text("profile"), rows[0].text("definition"));
+  const HttpRequest request = profile.send({.command_id = t.episode.command_id.value_or("(new)"), .agent = *t.session.agent, .action = policy.retry_action, .session = t.session.key,
+                                            .runtime = t.session.runtime.value_or(""), .reason = "stuck in " + t.session.state, .attempt = t.episode.attempts + 1});
+  return request.method + " " + rows[0].text("url") + request.target + " " + request.body;
+}
+
+void explain_deed(Steps& steps, PgStore& store, const Seen& seen) {
+  const AttachedBinding& b = store.attached();
+  const Session& s = seen.tracked.session;
+  const Statements statements(b.mapping);
+  steps.add("write", "where", "a close would write only WHERE " + statements.where_of_close(s.key, s.state, s.agent, s.runtime, s.created));
+  const Policy* policy = seen.facts.policy;
+  if (policy && !policy->retry_action.empty() && s.agent && b.binding.hub)
+    steps.add("request", policy->retry_action, as_extension_owner([&] { return request_of(b, seen.tracked, *policy); }));
+}
+
+void explain_history(Steps& steps, const AttachedBinding& b, const std::string& key) {
+  as_extension_owner([&] {
+    for (Rows::Row row : query("SELECT id, at, kind, reason, evidence->>'detail' AS detail FROM reconciler.event WHERE session_id = $1 AND schema_name = $2 AND table_name = $3 ORDER BY id DESC LIMIT 10",
+                               {Param::text(key), Param::text(b.schema), Param::text(b.table)}))
+      steps.add("event " + std::to_string(row.integer("id")), row.text("kind"),
+                time_cell(row.time("at")) + " " + row.maybe_text("reason").value_or("") + (row.null("detail") ? "" : ": " + row.text("detail")));
+  });
+}
+
+std::string advice(const Seen& seen) {
+  switch (seen.blocked_by()) {
+    case Blocked::hold: return "release_session() ends the hold";
+    case Blocked::pause: return "unpause_reconciler() resumes";
+    case Blocked::brake: return "look at reconcile_plan(), then reset_brake()";
+    case Blocked::observe_mode: return "set_mode('enforce', reason) lets it act";
+    case Blocked::identity: return "confirm_identity(reason), if this is not a copy";
+    case Blocked::safe_mode: return "look at the server log; set_mode() ends safe mode";
+    case Blocked::quarantine: return "retry_session() tries again; force_terminate_session() closes it";
+    case Blocked::hub_auth: return "renew the hub's token in session_reconciler.credentials_file";
+    case Blocked::hub_unknown: return "CALL probe_hub() and preflight() show what is wrong with the hub; set_hub() sets one";
+    default: break;
+  }
+  if (seen.facts.terminal) return "nothing; the session has ended";
+  return "hold_session() keeps it as it is; retry_session() tries at once; force_terminate_session() closes it";
+}
+
+}  // namespace
+
+RECONCILER_SQL_FUNCTION(explain_session) {
+  const std::string key = sql_text(fcinfo, 0);
+  const std::optional<Oid> sessions = sql_is_null(fcinfo, 1) ? std::nullopt : std::optional(sql_oid(fcinfo, 1));
+  Steps steps(fcinfo);
+  for (int id : as_extension_owner([&] { return binding_ids(sessions); })) {
+    PgStore store(as_extension_owner([&] { return load_binding(id); }), TransactionMode::caller, Rights::caller);
+    const std::optional<Tracked> tracked = store.find(key);
+    if (!tracked) {
+      steps.add("session", "unknown", store.binding().name + " has no session \"" + key + "\" that you may see");
+      explain_history(steps, store.attached(), key);
+      continue;
+    }
+    const Time now = database_now();
+    Observer observer(store, nullptr);
+    if (tracked->session.agent) observer.load({*tracked->session.agent});
+    const Facts facts = facts_of(store.binding(), observer, *tracked, store.binding().hub.has_value(), now);
+    const Seen seen = look_at(store.peek().gates, *tracked, facts);
+    explain_inputs(steps, store.attached(), seen);
+    std::vector<TraceStep> trace;
+    judge(facts, &trace);
+    for (const TraceStep& step : trace)
+      steps.add(step.rule, step.rule == seen.verdict.rule ? "decides" : step.matched ? "would match" : "no", step.detail);
+    steps.add("verdict", to_string(seen.verdict.action), seen.verdict.text);
+    steps.add("gate", to_string(seen.blocked_by()), seen.gated.until ? "until " + time_cell(*seen.gated.until) : seen.blocked_by() == Blocked::none ? "nothing stands in its way" : "held back");
+    explain_brake(steps, store.attached());
+    if (!facts.terminal) explain_deed(steps, store, seen);
+    explain_history(steps, store.attached(), key);
+    steps.add("operator", "you can", advice(seen));
+  }
+  return sql_null(fcinfo);
+}
+
+}  // namespace reconciler

@@ -1,0 +1,108 @@
+// stuck_sessions() and reconcile_plan(): the engine's look at everything, as rows.
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
+#include "engine/look.hpp"
+#include "postgres/cells.hpp"
+#include "postgres/clock.hpp"
+#include "postgres/spi.hpp"
+#include "postgres/store.hpp"
+
+#include "postgres/sql_entry.hpp"
+
+namespace reconciler {
+namespace {
+
+std::vector<int> wanted_bindings(FunctionCallInfo fcinfo, int arg) {
+  const std::optional<Oid> sessions = sql_is_null(fcinfo, arg) ? std::nullopt : std::optional(sql_oid(fcinfo, arg));
+  return as_extension_owner([&] { return binding_ids(sessions); });
+}
+
+AttachedBinding attached(int id) {
+  return as_extension_owner([&] { return load_binding(id); });
+}
+
+struct Shown {
+  std::vector<SqlCell> row;
+  bool quarantined;
+  Time due;
+};
+
+Shown stuck_row(const AttachedBinding& b, const Seen& seen) {
+  const Tracked& t = seen.tracked;
+  const Facts& f = seen.facts;
+  const Time since = t.episode.entered;
+  const bool now = seen.verdict.action != Action::wait;
+  const Action next = now ? seen.verdict.action : seen.verdict.next_action;
+  std::optional<Time> due = seen.verdict.due;
+  if (now) due = f.now;
+  if (seen.gated.until && (!due || *due < *seen.gated.until)) due = seen.gated.until;
+  // Held back by something that no time ends: there is no next time to name.
+  if (seen.gated.by != Blocked::none && !seen.gated.until) due.reset();
+  const Presence presence = !t.session.agent ? Presence::none : f.agent ? current(*f.agent, f.now, f.limits) : Presence::unknown;
+  return {{b.binding.name, t.session.key, t.session.state, time_cell(since), interval_cell(f.now - since), t.session.agent, std::string(to_string(presence)),
+           presence == Presence::gone ? SqlCell(interval_cell(f.agent->gone_time)) : SqlCell(), f.agent ? SqlCell(interval_cell(f.now - f.agent->last.at)) : SqlCell(),
+           std::to_string(t.episode.attempts), f.policy && !f.policy->retry_action.empty() ? SqlCell(std::to_string(f.policy->max_attempts)) : SqlCell(),
+           time_cell(t.episode.last_attempt), t.episode.last_result.empty() ? SqlCell() : SqlCell(t.episode.last_result), std::string(seen.verdict.rule),
+           std::string(to_string(next)), time_cell(due), std::string(to_string(seen.blocked_by())), seen.verdict.text},
+          t.episode.quarantined.has_value(), due.value_or(Time::max())};
+}
+
+// {"terminating": {"stuck_after": "2 min", …}}: a what-if of reconcile_plan().
+void check_override(const Binding& b, const std::string& text) {
+  const auto overrides = nlohmann::json::parse(text, nullptr, false);
+  const auto wrong = [](const std::string& what) { return UserError("22023", "invalid policy override: " + what, "Give an object like {\"terminating\": {\"stuck_after\": \"2 min\"}}."); };
+  if (!overrides.is_object()) throw wrong("not an object");
+  for (const auto& [state, columns] : overrides.items()) {
+    if (!b.policy(state)) throw wrong("there is no policy for state \"" + state + "\"");
+    if (!columns.is_object()) throw wrong("the value of \"" + state + "\" is not an object");
+    for (const auto& [column, value] : columns.items())
+      if (column == "binding_id" || column == "state" ||
+          query("SELECT 1 FROM pg_attribute WHERE attrelid = 'reconciler.policy'::regclass AND attname = $1 AND attnum > 0", {Param::text(column)}).empty())
+        throw wrong("\"" + column + "\" is not a column of reconciler.policy that can be overridden");
+  }
+}
+
+}  // namespace
+
+RECONCILER_SQL_FUNCTION(stuck_sessions) {
+  SqlTable table(fcinfo);
+  std::vector<Shown> shown;
+  for (int id : wanted_bindings(fcinfo, 0)) {
+    PgStore store(attached(id), TransactionMode::caller, Rights::caller);
+    look_at_all(store, database_now(), [&](const Seen& seen) {
+      if (seen.stuck) shown.push_back(stuck_row(store.attached(), seen));
+    });
+  }
+  std::stable_sort(shown.begin(), shown.end(), [](const Shown& a, const Shown& b) { return a.quarantined != b.quarantined ? a.quarantined : a.due < b.due; });
+  for (const Shown& row : shown) table.add(row.row);
+  return sql_null(fcinfo);
+}
+
+RECONCILER_SQL_FUNCTION(reconcile_plan) {
+  SqlTable table(fcinfo);
+  const std::optional<std::string> policy = sql_maybe_text(fcinfo, 1);
+  const Time at = sql_maybe_time(fcinfo, 2).value_or(database_now());
+  for (int id : wanted_bindings(fcinfo, 0)) {
+    AttachedBinding b = attached(id);
+    if (policy) {
+      check_override(b.binding, *policy);
+      b = as_extension_owner([&] { return load_binding(id, *policy); });
+      for (const Policy& p : b.binding.policies)
+        if (p.stuck_after && p.gone_after < *p.stuck_after)
+          throw UserError("22023", "invalid policy override: gone_after of \"" + p.state + "\" is shorter than its stuck_after", "A session cannot be closed before it is stuck.");
+    }
+    PgStore store(std::move(b), TransactionMode::caller, Rights::caller);
+    store.freeze(at);
+    look_at_all(store, at, [&](const Seen& seen) {
+      const Verdict& v = seen.verdict;
+      if (v.action == Action::wait) return;
+      table.add({store.binding().name, seen.tracked.session.key, seen.tracked.session.state, std::string(to_string(v.action)), v.becomes.empty() ? SqlCell() : SqlCell(v.becomes),
+                 std::string(v.rule), time_cell(seen.gated.until.value_or(at)), std::string(to_string(seen.blocked_by())), v.reason.empty() ? SqlCell() : SqlCell(v.reason), v.text});
+    });
+  }
+  return sql_null(fcinfo);
+}
+
+}  // namespace reconciler

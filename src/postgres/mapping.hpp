@@ -1,0 +1,56 @@
+// How a binding's tables look: names and types of the mapped columns. Read from reconciler.binding and the
+// server's catalog by load_mapping(); statements.hpp turns it into SQL.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "postgres/oid.hpp"
+
+namespace reconciler {
+
+struct Column {
+  std::string name;  // unquoted
+  std::string type;  // as format_type prints it: fit for a cast
+  bool timestamp = false;    // timestamp without time zone
+  bool timestamptz = false;
+};
+
+struct SessionsTable {
+  std::string qualified;  // quoted
+  Oid relation = 0, owner = 0;
+  Column key, state;
+  std::optional<Column> agent, runtime, created, entered, updated, reason, closed;
+  std::vector<Column> route;
+};
+
+struct AgentsTable {
+  std::string qualified;
+  Column id;
+  std::optional<Column> heartbeat, approval, metadata;
+};
+
+struct CommandsTable {
+  std::string qualified;
+  Column id, session, action, status;
+  std::optional<Column> created, sent, acknowledged, completed, error;
+};
+
+struct AuditTable {
+  std::string qualified;
+  std::optional<Column> actor, action, resource_type, resource_id, changes, at, address;
+};
+
+struct Mapping {
+  SessionsTable sessions;
+  std::optional<AgentsTable> agents;
+  std::optional<CommandsTable> commands;
+  std::optional<AuditTable> audit;
+  std::string time_zone = "UTC";
+  std::vector<std::string> terminal_states;
+  std::vector<std::string> watched_states;  // with a policy
+  std::vector<std::string> enabled_states;  // with a policy that is on
+};
+
+}  // namespace reconciler

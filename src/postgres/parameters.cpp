@@ -1,0 +1,228 @@
+#include "postgres/parameters.hpp"
+
+#include <bit>
+
+#include "postgres/clock.hpp"
+
+namespace reconciler {
+
+namespace {
+
+template <class T, class Convert>
+Param optional_param(const std::optional<T>& value, Param (*make)(Convert), Param::Kind kind) {
+  if (value) return make(*value);
+  Param p;
+  p.kind = kind;
+  p.null = true;
+  return p;
+}
+
+Param scalar(Param::Kind kind, std::int64_t number) {
+  Param p;
+  p.kind = kind;
+  p.number = number;
+  return p;
+}
+
+template <class T>
+Param list_param(Param::Kind kind, const std::vector<T>& elements, bool optional_elements) {
+  Param p;
+  p.kind = kind;
+  p.array = true;
+  p.optional_elements = optional_elements;
+  p.elements = &elements;
+  return p;
+}
+
+Param text_param(Param::Kind kind, std::string_view view) {
+  Param p;
+  p.kind = kind;
+  p.view = view;
+  return p;
+}
+
+}  // namespace
+
+Param Param::text(std::string_view v) { return text_param(Kind::text, v); }
+Param Param::text(const std::optional<std::string>& v) { return optional_param<std::string, std::string_view>(v, text, Kind::text); }
+Param Param::jsonb(std::string_view v) { return text_param(Kind::jsonb, v); }
+Param Param::jsonb(const std::optional<std::string>& v) { return optional_param<std::string, std::string_view>(v, jsonb, Kind::jsonb); }
+Param Param::integer(std::int64_t v) { return scalar(Kind::integer, v); }
+Param Param::integer(const std::optional<std::int64_t>& v) { return optional_param<std::int64_t, std::int64_t>(v, integer, Kind::integer); }
+Param Param::boolean(bool v) { return scalar(Kind::boolean, v); }
+Param Param::boolean(const std::optional<bool>& v) { return optional_param<bool, bool>(v, boolean, Kind::boolean); }
+Param Param::time(Time v) { return scalar(Kind::time, timestamptz_from_time(v)); }
+Param Param::time(const std::optional<Time>& v) { return optional_param<Time, Time>(v, time, Kind::time); }
+Param Param::interval(Duration v) { return scalar(Kind::interval, v.count()); }
+Param Param::interval(const std::optional<Duration>& v) { return optional_param<Duration, Duration>(v, interval, Kind::interval); }
+Param Param::oid(Oid v) { return scalar(Kind::oid, v); }
+Param Param::real(double v) {
+  Param p = scalar(Kind::real, 0);
+  p.floating = v;
+  return p;
+}
+Param Param::texts(const std::vector<std::string>& v) { return list_param(Kind::text, v, false); }
+Param Param::texts(const std::vector<std::optional<std::string>>& v) { return list_param(Kind::text, v, true); }
+Param Param::jsonbs(const std::vector<std::optional<std::string>>& v) { return list_param(Kind::jsonb, v, true); }
+Param Param::integers(const std::vector<std::int64_t>& v) { return list_param(Kind::integer, v, false); }
+Param Param::integers(const std::vector<std::optional<std::int64_t>>& v) { return list_param(Kind::integer, v, true); }
+Param Param::times(const std::vector<std::optional<Time>>& v) { return list_param(Kind::time, v, true); }
+Param Param::booleans(const std::vector<std::optional<bool>>& v) { return list_param(Kind::boolean, v, true); }
+
+namespace {
+
+struct TypeOfKind { Oid scalar, array; bool by_value; char align; };
+
+TypeOfKind type_of_kind(Param::Kind kind) {
+  switch (kind) {
+    case Param::Kind::text: return {TEXTOID, TEXTARRAYOID, false, TYPALIGN_INT};
+    case Param::Kind::jsonb: return {JSONBOID, 3807 /* _jsonb */, false, TYPALIGN_INT};
+    case Param::Kind::integer: return {INT8OID, INT8ARRAYOID, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE};
+    case Param::Kind::real: return {FLOAT8OID, FLOAT8ARRAYOID, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE};
+    case Param::Kind::boolean: return {BOOLOID, 1000 /* _bool */, true, TYPALIGN_CHAR};
+    case Param::Kind::time: return {TIMESTAMPTZOID, 1185 /* _timestamptz */, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE};
+    case Param::Kind::interval: return {INTERVALOID, 1187 /* _interval */, false, TYPALIGN_DOUBLE};
+    case Param::Kind::oid: return {OIDOID, OIDARRAYOID, true, TYPALIGN_INT};
+  }
+  return {TEXTOID, TEXTARRAYOID, false, TYPALIGN_INT};
+}
+
+struct Bytes { const char* data; int length; };
+
+// Checked and converted. A NUL or half a character from outside is an error here, not a broken row.
+Bytes server_bytes(std::string_view text) {
+  if (text.size() >= MaxAllocSize) ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("text value is too long")));
+  const int length = static_cast<int>(text.size());
+  const char* data = length ? text.data() : "";
+  if (memchr(data, '\0', length))
+    ereport(ERROR, (errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE), errmsg("invalid byte sequence: NUL in a text value")));
+  if (GetDatabaseEncoding() == PG_SQL_ASCII) return {data, length};
+  const char* converted = pg_any_to_server(data, length, PG_UTF8);
+  return {converted, converted == data ? length : static_cast<int>(strlen(converted))};
+}
+
+Datum text_datum(Param::Kind kind, std::string_view text) {
+  const Bytes bytes = server_bytes(text);
+  if (kind == Param::Kind::text) return PointerGetDatum(cstring_to_text_with_len(bytes.data, bytes.length));
+  return DirectFunctionCall1(jsonb_in, CStringGetDatum(pnstrdup(bytes.data, bytes.length)));
+}
+
+Datum number_datum(Param::Kind kind, std::int64_t number) {
+  switch (kind) {
+    case Param::Kind::boolean: return BoolGetDatum(number != 0);
+    case Param::Kind::oid: return ObjectIdGetDatum(static_cast<Oid>(number));
+    case Param::Kind::interval: {
+      Interval* interval = static_cast<Interval*>(palloc0(sizeof(Interval)));
+      interval->time = number;
+      return IntervalPGetDatum(interval);
+    }
+    default: return Int64GetDatum(number);
+  }
+}
+
+// The elements of every array form, one by one.
+bool element_is_null(const Param& p, int i) {
+  if (!p.optional_elements) return false;
+  switch (p.kind) {
+    case Param::Kind::integer: return !(*static_cast<const std::vector<std::optional<std::int64_t>>*>(p.elements))[i];
+    case Param::Kind::time: return !(*static_cast<const std::vector<std::optional<Time>>*>(p.elements))[i];
+    case Param::Kind::boolean: return !(*static_cast<const std::vector<std::optional<bool>>*>(p.elements))[i];
+    default: return !(*static_cast<const std::vector<std::optional<std::string>>*>(p.elements))[i];
+  }
+}
+
+Datum element_datum(const Param& p, int i) {
+  switch (p.kind) {
+    case Param::Kind::integer:
+      return number_datum(p.kind, p.optional_elements
+                                      ? *(*static_cast<const std::vector<std::optional<std::int64_t>>*>(p.elements))[i]
+                                      : (*static_cast<const std::vector<std::int64_t>*>(p.elements))[i]);
+    case Param::Kind::time:
+      return number_datum(p.kind, timestamptz_from_time(*(*static_cast<const std::vector<std::optional<Time>>*>(p.elements))[i]));
+    case Param::Kind::boolean:
+      return number_datum(p.kind, *(*static_cast<const std::vector<std::optional<bool>>*>(p.elements))[i]);
+    default:
+      return text_datum(p.kind, p.optional_elements
+                                    ? std::string_view(*(*static_cast<const std::vector<std::optional<std::string>>*>(p.elements))[i])
+                                    : std::string_view((*static_cast<const std::vector<std::string>*>(p.elements))[i]));
+  }
+}
+
+int element_count(const Param& p) {
+  std::size_t size = 0;
+  switch (p.kind) {
+    case Param::Kind::integer:
+      size = p.optional_elements ? static_cast<const std::vector<std::optional<std::int64_t>>*>(p.elements)->size()
+                                 : static_cast<const std::vector<std::int64_t>*>(p.elements)->size();
+      break;
+    case Param::Kind::time: size = static_cast<const std::vector<std::optional<Time>>*>(p.elements)->size(); break;
+    case Param::Kind::boolean: size = static_cast<const std::vector<std::optional<bool>>*>(p.elements)->size(); break;
+    default:
+      size = p.optional_elements ? static_cast<const std::vector<std::optional<std::string>>*>(p.elements)->size()
+                                 : static_cast<const std::vector<std::string>*>(p.elements)->size();
+  }
+  if (size > MaxArraySize) ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("array is too long")));
+  return static_cast<int>(size);
+}
+
+Datum array_datum(const Param& p) {
+  const TypeOfKind type = type_of_kind(p.kind);
+  const int count = element_count(p);
+  if (count == 0) return PointerGetDatum(construct_empty_array(type.scalar));
+  Datum* values = static_cast<Datum*>(palloc(sizeof(Datum) * count));
+  bool* nulls = static_cast<bool*>(palloc(sizeof(bool) * count));
+  for (int i = 0; i < count; ++i) {
+    nulls[i] = element_is_null(p, i);
+    values[i] = nulls[i] ? static_cast<Datum>(0) : element_datum(p, i);
+  }
+  int dimensions[1] = {count}, lower_bounds[1] = {1};
+  const int length = type.by_value || type.align == TYPALIGN_DOUBLE ? (p.kind == Param::Kind::boolean ? 1 : 8) : -1;
+  return PointerGetDatum(construct_md_array(values, nulls, 1, dimensions, lower_bounds, type.scalar, length, type.by_value,
+                                            type.align));
+}
+
+}  // namespace
+
+bool encodings_differ() {
+  const int encoding = GetDatabaseEncoding();
+  return encoding != PG_UTF8 && encoding != PG_SQL_ASCII;
+}
+
+const char* to_server(const char* text) {
+  return encodings_differ() ? pg_any_to_server(text, static_cast<int>(strlen(text)), PG_UTF8) : text;
+}
+
+Oid type_of(const Param& p) {
+  const TypeOfKind type = type_of_kind(p.kind);
+  return p.array ? type.array : type.scalar;
+}
+
+Datum datum_of(const Param& p) {
+  if (p.array) return array_datum(p);
+  if (p.kind == Param::Kind::real) return Float8GetDatum(p.floating);
+  if (p.kind == Param::Kind::text || p.kind == Param::Kind::jsonb) return text_datum(p.kind, p.view);
+  return number_datum(p.kind, p.number);
+}
+
+// A copy that any database takes. Works on bytes alone: never raises.
+std::string valid_text(std::string_view text, std::size_t max_bytes) {
+  const bool utf8 = GetDatabaseEncoding() == PG_UTF8;
+  std::string out;
+  for (std::size_t i = 0; i < text.size();) {
+    const auto* at = reinterpret_cast<const unsigned char*>(text.data()) + i;
+    std::size_t length = 1;
+    bool fine = *at != 0 && *at < 0x80;
+    if (*at >= 0x80 && utf8) {
+      length = static_cast<std::size_t>(pg_utf_mblen(at));
+      fine = i + length <= text.size() && pg_utf8_islegal(at, static_cast<int>(length));
+      if (!fine) length = 1;
+    }
+    if (out.size() + (fine ? length : 1) > max_bytes) break;
+    if (fine) out.append(text.substr(i, length));
+    else if (*at != 0) out += '?';
+    i += length;
+  }
+  return out;
+}
+
+}  // namespace reconciler

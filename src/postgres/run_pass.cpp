@@ -1,0 +1,79 @@
+#include "postgres/run_pass.hpp"
+
+#include "postgres/clock.hpp"
+#include "postgres/hub_factory.hpp"
+#include "postgres/settings.hpp"
+#include "postgres/spi.hpp"
+#include "postgres/store.hpp"
+#include "postgres/user_error.hpp"
+
+namespace reconciler {
+namespace {
+
+// Class 42 is "syntax error or access rule violation": an object or a right has gone.
+bool structural(const std::string& sqlstate) { return sqlstate.starts_with("42") || sqlstate == "55000"; }
+
+void mark_broken(int id, Transactions& transactions, const std::string& why) {
+  transactions.run("marking a binding broken", [&] {
+    as_extension_owner([&] {
+      const Rows rows = query("UPDATE reconciler.binding SET mode = 'broken', mode_reason = $2 WHERE binding_id = $1 AND mode <> 'broken'"
+                              " RETURNING schema_name, table_name",
+                              {Param::integer(id), Param::text(why)});
+      if (rows.empty()) return;
+      AttachedBinding name;
+      name.schema = rows[0].text("schema_name"), name.table = rows[0].text("table_name");
+      write_events(name, std::nullopt, database_now(), "session_reconciler",
+                   {{.session = {}, .kind = "error", .from_state = {}, .to_state = {}, .reason = why, .rule = {}, .evidence = {}, .before = {}, .after = {}}});
+      report(LogLevel::warning, "session_reconciler: binding of " + name.schema + "." + name.table + " is broken: " + why,
+             "It is left alone; other bindings go on.", "Mend it, then SELECT set_mode('enforce', 'reason', 'table').");
+    });
+  });
+}
+
+// The switch of outbound connections, and an identity that is not confirmed, leave the hub unasked.
+std::unique_ptr<ConnectedHub> hub_for(const AttachedBinding& attached, Transactions& transactions, Waiter& waiter) {
+  if (!attached.binding.hub) return nullptr;
+  try {
+    return connect_hub(*attached.binding.hub, transactions, waiter);
+  } catch (const http::ConfigError& e) {
+    // A bad credentials file makes the hub unknown, not the pass fail: completions still close sessions.
+    report(LogLevel::warning, std::string("session_reconciler: hub ") + *attached.binding.hub + ": " + e.what(), {}, e.hint);
+    return nullptr;
+  }
+}
+
+}  // namespace
+
+std::vector<int> bindings_to_run(TransactionMode mode, std::optional<Oid> sessions) {
+  return Transactions(mode).run("reading bindings", [&] { return as_extension_owner([&] { return binding_ids(sessions); }); });
+}
+
+PassReport run_pass(int id, TransactionMode mode, Waiter& waiter, bool ask_again) {
+  Transactions transactions(mode);
+  PassReport report;
+  try {
+    AttachedBinding attached = transactions.run("reading a binding", [&] { return as_extension_owner([&] { return load_binding(id); }); });
+    report.table = attached.binding.name;
+    report.paused = attached.paused;
+    if (attached.mode == Mode::off || attached.mode == Mode::broken) {
+      report.why_not = attached.mode == Mode::off ? "its mode is off" : "it is broken";
+      return report;
+    }
+    const auto hub = hub_for(attached, transactions, waiter);
+    PgStore store(std::move(attached), mode);
+    report.end = Pass(store, hub ? &hub->hub() : nullptr, waiter).run(ask_again);
+    report.ran = true;
+    if (hub) hub->note_answers(transactions);
+  } catch (const UserError& e) {
+    if (!structural(e.sqlstate)) throw;
+    mark_broken(id, transactions, report.why_not = e.what());
+  } catch (const ExtensionMissing&) {
+    throw;
+  } catch (const PostgresError& e) {
+    if (!structural(e.sqlstate)) throw;
+    mark_broken(id, transactions, report.why_not = e.message);
+  }
+  return report;
+}
+
+}  // namespace reconciler

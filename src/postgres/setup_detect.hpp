@@ -1,0 +1,63 @@
+// What the server's catalogs say of a table. Reads pg_catalog only, with anybody's rights; for attach_sessions() and
+// preflight().
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "postgres/oid.hpp"
+#include "postgres/setup_presets.hpp"
+
+namespace reconciler {
+
+struct ColumnLook {
+  enum class Kind { text, enumeration, timestamp, timestamptz, document, other };  // of the base type
+  std::string name, type;  // type as format_type prints it
+  Kind kind = Kind::other;
+  bool not_null = false, generated = false, filled = false;  // filled: has a default or is an identity
+  std::optional<int> length;                                 // of varchar(n)
+};
+
+struct UniqueKey {
+  std::vector<std::string> columns;
+  bool primary = false, not_null = false;
+};
+
+struct TableLook {
+  Oid oid = 0, owner = 0;
+  std::string schema, name, qualified;  // qualified: quoted where needed, as people write it
+  std::string kind;                     // pg_class.relkind
+  std::string owner_name;
+  bool temporary = false, partitioned = false;
+  bool row_security = false, forced = false;  // RLS is on; also for the owner
+  bool owner_superuser = false, owner_bypasses = false;
+  std::vector<ColumnLook> columns;
+
+  const ColumnLook* column(const std::string& name) const;
+};
+
+TableLook look_at(Oid);
+// A name as a person types it, quoted where needed; without a schema it is looked for in `schema`. Empty: no such table.
+std::optional<Oid> table_named(const std::string& name, const std::string& schema);
+
+// Unique by the server's word: valid, immediate, whole table, plain columns. The primary key first, then the shortest.
+std::vector<UniqueKey> unique_keys(Oid);
+std::vector<std::string> enum_labels(Oid relation, const std::string& column);
+std::vector<std::string> user_triggers(Oid);
+
+// An index that finds the rows of one state without reading the others: it leads with the state, or is partial on it.
+std::optional<std::string> index_for_state(const TableLook&, const std::string& state_column, const std::string& state);
+
+// Whether rows may be hidden from `role`, which is no superuser and does not bypass row security.
+bool hides_rows(const TableLook&, Oid role);
+// Of these columns, those on which `role` lacks `privilege` (SELECT, INSERT, UPDATE); also without USAGE on the schema.
+std::vector<std::string> columns_without(const TableLook&, Oid role, const char* privilege, const std::vector<std::string>& columns);
+bool may_use_schema(const TableLook&, Oid role);
+// Sequences of serial columns that `role` may not use.
+std::vector<std::string> sequences_without_usage(const TableLook&, Oid role);
+
+// Why this column can't be used so; '' = it can.
+std::string misfit(const ColumnLook&, const WantedColumn&);
+
+}  // namespace reconciler

@@ -1,0 +1,166 @@
+#include "postgres/setup_findings.hpp"
+
+#include <set>
+
+#include "postgres/setup_options.hpp"
+#include "postgres/spi.hpp"
+
+namespace reconciler {
+namespace {
+
+const char* const kOperator = "The reconciler's statements on this table run with its owner's rights.";
+
+std::string shown(const std::string& name) { return quoted_identifier(name); }
+
+void say_owner(Findings& out, const TableLook& table) {
+  if (table.owner_superuser)
+    out.push_back({"owner", "warn", table.owner_name + " is a superuser: triggers and functions of this table would run with a superuser's rights in every pass",
+                   "ALTER TABLE " + table.qualified + " OWNER TO the role of the application."});
+  else
+    out.push_back({"owner", "ok", table.owner_name + ". " + kOperator, ""});
+}
+
+void say_row_security(Findings& out, const TableLook& table) {
+  if (hides_rows(table, table.owner))
+    out.push_back({"row security", "fail", "it hides rows from the owner, " + table.owner_name, "ALTER TABLE " + table.qualified + " NO FORCE ROW LEVEL SECURITY, or ALTER ROLE " + shown(table.owner_name) + " BYPASSRLS."});
+  else if (table.row_security)
+    out.push_back({"row security", "ok", "on; the owner, as whom the reconciler works, sees every row", ""});
+  else
+    out.push_back({"row security", "ok", "off", ""});
+}
+
+std::vector<std::string> names_of(std::initializer_list<const std::optional<Column>*> columns) {
+  std::vector<std::string> names;
+  for (const auto* column : columns)
+    if (*column) names.push_back((*column)->name);
+  return names;
+}
+
+// One related table, as its columns are read or written by the owner of the sessions table.
+void say_related(Findings& out, const TableLook& sessions, const std::string& qualified, const char* privilege, std::vector<std::string> columns) {
+  const auto oid = table_named(qualified, sessions.schema);
+  if (!oid) {
+    out.push_back({"rights", "fail", "table " + qualified + " does not exist", "Restore it, or attach the sessions table again."});
+    return;
+  }
+  const TableLook table = look_at(*oid);
+  std::erase_if(columns, [&](const std::string& name) { return !table.column(name); });
+  const bool may = may_use_schema(table, sessions.owner) && columns_without(table, sessions.owner, privilege, columns).empty();
+  if (!may)
+    out.push_back({"rights", "fail", sessions.owner_name + " lacks " + privilege + " on " + table.qualified, std::string("GRANT ") + privilege + " ON " + table.qualified + " TO " + shown(sessions.owner_name) + "."});
+  else if (hides_rows(table, sessions.owner))
+    out.push_back({"rights", "fail", "row-level security hides rows of " + table.qualified + " from " + sessions.owner_name, "ALTER ROLE " + shown(sessions.owner_name) + " BYPASSRLS."});
+}
+
+void say_rights(Findings& out, const AttachedBinding& b, const TableLook& table) {
+  const std::size_t before = out.size();
+  const SessionsTable& s = b.mapping.sessions;
+  std::vector<std::string> read = {s.key.name, s.state.name}, written = {s.state.name};
+  for (const std::string& name : names_of({&s.agent, &s.runtime, &s.created, &s.entered, &s.updated, &s.reason, &s.closed})) read.push_back(name);
+  for (const std::string& name : names_of({&s.updated, &s.reason, &s.closed})) written.push_back(name);
+  if (!may_use_schema(table, table.owner)) out.push_back({"rights", "fail", table.owner_name + " may not use schema " + table.schema, "GRANT USAGE ON SCHEMA " + shown(table.schema) + " TO " + shown(table.owner_name) + "."});
+  for (const auto& [privilege, columns] : {std::pair{"SELECT", read}, std::pair{"UPDATE", written}})
+    if (!columns_without(table, table.owner, privilege, columns).empty())
+      out.push_back({"rights", "fail", "the owner, " + table.owner_name + ", lacks " + privilege + " on its own table", std::string("GRANT ") + privilege + " ON " + table.qualified + " TO " + shown(table.owner_name) + "."});
+  if (const auto& a = b.mapping.agents) {
+    std::vector<std::string> columns = names_of({&a->heartbeat, &a->approval, &a->metadata});
+    columns.push_back(a->id.name);
+    say_related(out, table, a->qualified, "SELECT", columns);
+  }
+  if (const auto& c = b.mapping.commands) {
+    std::vector<std::string> columns = names_of({&c->created, &c->sent, &c->acknowledged, &c->completed, &c->error});
+    for (const Column* column : {&c->id, &c->session, &c->action, &c->status}) columns.push_back(column->name);
+    say_related(out, table, c->qualified, "SELECT", columns);
+  }
+  if (const auto& a = b.mapping.audit)
+    say_related(out, table, a->qualified, "INSERT", names_of({&a->actor, &a->action, &a->resource_type, &a->resource_id, &a->changes, &a->at, &a->address}));
+  if (out.size() == before) out.push_back({"rights", "ok", table.owner_name + " may read and write what the mapping needs", ""});
+}
+
+void say_triggers(Findings& out, const TableLook& table) {
+  const std::vector<std::string> triggers = user_triggers(table.oid);
+  out.push_back({"triggers", triggers.empty() ? "ok" : "info", triggers.empty() ? "none" : comma_list(triggers) + ": they fire on the reconciler's changes too", ""});
+}
+
+void say_time_zone(Findings& out, const AttachedBinding& b) {
+  std::set<std::string> naive;
+  const auto add = [&](const std::string& table, std::initializer_list<const std::optional<Column>*> columns) {
+    for (const auto* column : columns)
+      if (*column && (*column)->timestamp) naive.insert(table + (*column)->name);
+  };
+  const SessionsTable& s = b.mapping.sessions;
+  add("", {&s.created, &s.entered, &s.updated, &s.closed});
+  if (const auto& a = b.mapping.agents) add("agents.", {&a->heartbeat});
+  if (const auto& c = b.mapping.commands) add("commands.", {&c->created, &c->sent, &c->acknowledged, &c->completed});
+  if (naive.empty()) {
+    out.push_back({"time zone", "ok", "every mapped time has its own", ""});
+    return;
+  }
+  const bool assumed = b.mapping.time_zone == "UTC" && b.preset != "streamspace";
+  out.push_back({"time zone", assumed ? "warn" : "ok",
+                 comma_list({naive.begin(), naive.end()}) + (naive.size() == 1 ? " is a timestamp" : " are timestamps") + " without time zone, read as " + b.mapping.time_zone,
+                 assumed ? "If the application writes another zone: UPDATE reconciler.binding SET time_zone = '…'." : ""});
+}
+
+void say_indexes(Findings& out, const AttachedBinding& b, const TableLook& table) {
+  const SessionsTable& s = b.mapping.sessions;
+  for (const Policy& policy : b.binding.policies) {
+    if (!policy.enabled) continue;
+    if (const auto index = index_for_state(table, s.state.name, policy.state)) {
+      out.push_back({"index " + policy.state, "ok", *index, ""});
+      continue;
+    }
+    const std::string columns = (s.entered ? shown(s.entered->name) + ", " : "") + shown(s.key.name);
+    const std::string rest = " ON " + table.qualified + " (" + columns + ") WHERE " + shown(s.state.name) + " = " + quoted_literal(policy.state) + ";";
+    out.push_back({"index " + policy.state, "missing", "no index finds the sessions in this state: each pass reads the whole table",
+                   table.partitioned ? "CREATE INDEX" + rest + " It locks writes of each partition while it is built; to avoid that, create it ON ONLY the table, CONCURRENTLY on each partition, and attach those."
+                                     : "CREATE INDEX CONCURRENTLY" + rest});
+  }
+}
+
+// StreamSpace's own code and the columns that it expects.
+void say_streamspace(Findings& out, const AttachedBinding& b, const TableLook& table) {
+  if (b.preset != "streamspace") return;
+  const auto commands = b.mapping.commands ? table_named(b.mapping.commands->qualified, table.schema) : std::nullopt;
+  if (commands) {
+    const TableLook look = look_at(*commands);
+    if (look.column("updated_at"))
+      out.push_back({"commands", "ok", look.qualified + " has updated_at: the API's status updates succeed, and completed stops are seen", ""});
+    else
+      out.push_back({"commands", "missing",
+                     look.qualified + " has no column updated_at: every status update of the API on it fails with 42703, so no command is ever seen to complete, and a stop that was accepted"
+                                      " again and again has to do (close_unconfirmed)",
+                     "ALTER TABLE " + look.qualified + " ADD COLUMN updated_at timestamp DEFAULT CURRENT_TIMESTAMP; With it the API also begins to record sent, ack, completed and failed. Then: UPDATE reconciler.policy SET"
+                     " when_spent = 'quarantine' WHERE state = 'terminating';"});
+  }
+  std::vector<std::string> arming;
+  for (const char* name : {"termination_reason", "terminated_at"})
+    if (table.column(name)) arming.emplace_back(name);
+  if (arming.empty())
+    out.push_back({"foreign writers", "ok", "without termination_reason and terminated_at the API's own reconciler can't write: reason and time are in reconciler.event", ""});
+  else
+    out.push_back({"foreign writers", "warn",
+                   comma_list(arming) + (arming.size() == 1 ? " arms" : " arm") + " the API's own reconciler: after 10 min it closes sessions whose agent is connected to another replica, writes no audit, and sends a stop every"
+                                                                                  " minute as long as the agent is there",
+                   "Columns that nothing else needs can go: ALTER TABLE " + table.qualified + " DROP COLUMN …; then attach again."});
+}
+
+}  // namespace
+
+Findings table_findings(const AttachedBinding& b, const TableLook& table) {
+  Findings out;
+  say_owner(out, table);
+  say_row_security(out, table);
+  say_rights(out, b, table);
+  say_triggers(out, table);
+  say_time_zone(out, b);
+  say_indexes(out, b, table);
+  say_streamspace(out, b, table);
+  return out;
+}
+
+std::string extension_schema() {
+  return query("SELECT quote_ident(n.nspname) AS name FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'session_reconciler'").only().text("name");
+}
+
+}  // namespace reconciler

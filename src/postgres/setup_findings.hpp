@@ -1,0 +1,17 @@
+// What is to be said of an attached table as it is now: to attach_sessions(), and to preflight() ever after.
+#pragma once
+
+#include "postgres/binding_store.hpp"
+#include "postgres/setup_detect.hpp"
+#include "postgres/setup_report.hpp"
+
+namespace reconciler {
+
+// Reads catalogs only. The items are: owner, row security, rights, triggers, time zone, index STATE, commands,
+// foreign writers.
+Findings table_findings(const AttachedBinding&, const TableLook&);
+
+// The schema that CREATE EXTENSION chose, quoted where needed.
+std::string extension_schema();
+
+}  // namespace reconciler

@@ -1,0 +1,191 @@
+// preflight(): everything that has to be right, looked at in the server's catalogs and our own records. Connects to
+// nobody: what a hub says is what the last CALL probe_hub() recorded.
+#include <algorithm>
+
+#include "core/text.hpp"
+#include "http/credentials.hpp"
+#include "postgres/binding_store.hpp"
+#include "postgres/clock.hpp"
+#include "postgres/role.hpp"
+#include "postgres/server.hpp"
+#include "postgres/settings.hpp"
+#include "postgres/setup_findings.hpp"
+#include "postgres/setup_options.hpp"
+#include "postgres/shmem.hpp"
+#include "postgres/spi.hpp"
+#include "postgres/transaction.hpp"
+#include "postgres/user_error.hpp"
+#include "postgres/worker.hpp"
+
+#include "postgres/sql_entry.hpp"
+
+namespace reconciler {
+namespace {
+
+void add(Findings& out, std::string item, std::string status, std::string detail, std::string hint = {}) {
+  out.push_back({std::move(item), std::move(status), std::move(detail), std::move(hint)});
+}
+
+void check_version(Findings& out) {
+  const std::string extension = extension_version(), library = library_version();
+  const std::string advice = version_advice(extension, library);
+  add(out, "version", advice.empty() ? "ok" : "fail", "extension " + extension + ", library " + library, advice);
+}
+
+// Whether the setting lets a worker come to this database.
+bool served(const std::string& database) {
+  const std::vector<std::string> named = settings::databases();
+  return named.empty() || std::find(named.begin(), named.end(), database) != named.end();
+}
+
+void check_worker(Findings& out, bool attached) {
+  const Server here = this_server();
+  const bool standby = query("SELECT pg_is_in_recovery() AS standby").only().boolean("standby");
+  if (!shared::available()) {
+    add(out, "worker", "warn", "session_reconciler is not in shared_preload_libraries: passes run only by CALL reconcile()", "Add it to shared_preload_libraries and restart the server, or schedule CALL reconcile().");
+    return;
+  }
+  const std::string most = query("SELECT current_setting('max_worker_processes') AS n").only().text("n");
+  const shared::Health health = shared::health();
+  if (standby) add(out, "worker", "ok", "none: this is a standby; one starts with its promotion");
+  else if (const int pid = shared::worker_pid(here.database)) add(out, "worker", "ok", "running, pid " + std::to_string(pid));
+  else if (!attached) add(out, "worker", "ok", "none: no table is attached");
+  else if (!served(here.database_name)) add(out, "worker", "fail", "session_reconciler.databases does not name this database, " + here.database_name, "Add it, or leave the setting empty, and reload.");
+  else add(out, "worker", "warn", "none is running", "It starts within seconds of attach_sessions() or a restart; after CALL stop_worker() set_mode() starts it. Otherwise the server log says why not.");
+  if (health.out_of_workers) add(out, "worker slots", "fail", "a worker could not be started: max_worker_processes is " + most, "Raise max_worker_processes and restart.");
+  else if (health.out_of_slots) add(out, "worker slots", "fail", "more databases want a worker than the " + std::to_string(health.slots) + " that are possible", "Name the databases in session_reconciler.databases.");
+  else add(out, "worker slots", "ok", std::to_string(health.used) + " of " + std::to_string(health.slots) + " used; max_worker_processes is " + most);
+}
+
+std::string megabytes(std::int64_t bytes) { return std::to_string((bytes + 524288) / 1048576) + " MB"; }
+
+void check_events(Findings& out) {
+  const Duration keep = settings::event_retention();
+  const Rows rows = as_extension_owner([&] {
+    return query("SELECT pg_total_relation_size('reconciler.event') AS bytes, (SELECT at FROM reconciler.event ORDER BY id LIMIT 1) AS oldest");
+  });
+  const std::int64_t bytes = rows[0].integer("bytes");
+  const auto oldest = rows[0].maybe_time("oldest");
+  const std::string size = megabytes(bytes) + (oldest ? ", oldest of " + instant(*oldest) : ", empty");
+  const bool behind = keep.count() > 0 && oldest && elapsed(*oldest, database_now()) > keep + hours(48);
+  if (behind) add(out, "events", "warn", size + "; older than session_reconciler.event_retention", "Passes remove a thousand old events each: see that they run.");
+  else if (keep.count() == 0 && bytes > std::int64_t{10} * 1024 * 1024 * 1024) add(out, "events", "warn", size + "; they are kept for ever", "Set session_reconciler.event_retention.");
+  else add(out, "events", "ok", size + (keep.count() == 0 ? "; kept for ever" : "; kept for " + span(keep)));
+}
+
+// One hub: may it be asked, what did it answer last, does its clock agree with ours.
+void check_hub(Findings& out, Rows::Row hub, http::Credentials& credentials, bool credentials_usable) {
+  const std::string name = hub.text("name"), item = "hub " + name;
+  for (const std::string& address : hub.texts("base_urls")) {
+    try {
+      const http::Address parsed = http::parse_address(address);
+      if (credentials_usable) credentials.check(parsed);
+    } catch (const http::ConfigError& e) {
+      add(out, item, "fail", e.what(), e.hint);
+    }
+  }
+  const std::string call = "CALL probe_hub(" + quoted_literal(name) + ");";
+  const Rows probes = as_extension_owner([&] {
+    return query("SELECT u.address, a.probed_at, a.probe_ok, a.probe_detail, a.clock_off FROM reconciler.hub h, unnest(h.base_urls) AS u(address)"
+                 " LEFT JOIN reconciler.hub_address a ON a.hub = $1 AND a.address = u.address WHERE h.name = $1",
+                 {Param::text(name)});
+  });
+  for (Rows::Row probe : probes) {
+    const std::string address = probe.text("address");
+    if (probe.null("probed_at")) {
+      add(out, item, "warn", address + " was never probed", call);
+      continue;
+    }
+    const bool fine = !probe.null("probe_ok") && probe.boolean("probe_ok");
+    const std::string said = probe.maybe_text("probe_detail").value_or("");
+    add(out, item, fine ? "ok" : "fail", address + (fine ? " answered" : " did not answer properly") + " at " + instant(probe.time("probed_at")) + (said.empty() ? "" : ": " + said), fine ? "" : "Mend it, then " + call);
+    if (const auto off = probe.maybe_span("clock_off")) {
+      const Duration distance = *off < Duration(0) ? -*off : *off;
+      add(out, "clock " + name, distance > seconds(60) ? "fail" : distance > seconds(5) ? "warn" : "ok", address + " is " + span(distance) + (*off < Duration(0) ? " behind" : " ahead of") + " the database",
+          distance > seconds(5) ? "Keep both hosts on NTP." : "");
+    }
+  }
+}
+
+void check_hubs(Findings& out) {
+  if (!settings::outbound()) {
+    add(out, "outbound", "ok", "session_reconciler.outbound is off: no connection is attempted; evidence has to be pushed");
+    return;
+  }
+  http::Credentials credentials(settings::credentials_file());
+  bool usable = true;
+  try {
+    credentials.refresh();
+    for (const std::string& warning : credentials.warnings()) add(out, "credentials", "warn", warning, "Mode 0600 or 0640 keeps others out.");
+    if (credentials.warnings().empty()) add(out, "credentials", "ok", settings::credentials_file().empty() ? "no file: only hubs on loopback are talked to" : "the file is private and readable");
+  } catch (const http::ConfigError& e) {
+    usable = false;
+    add(out, "credentials", "fail", e.what(), e.hint);
+  }
+  const Rows hubs = as_extension_owner([] { return query("SELECT name, base_urls FROM reconciler.hub ORDER BY name"); });
+  for (Rows::Row hub : hubs) check_hub(out, hub, credentials, usable);
+}
+
+void check_identity(Findings& out, const std::string& prefix, const AttachedBinding& b) {
+  const Server here = this_server();
+  const bool same = here.system == b.armed_system && here.database == b.armed_database && here.database_name == b.armed_name;
+  add(out, prefix + "identity", same ? "ok" : "fail", same ? "this is the database it was attached in" : "it was attached in another database (" + b.armed_name + "): nothing is sent or written",
+      same ? "" : "If this copy is to act: SELECT confirm_identity('reason').");
+}
+
+// What passes left behind: mode, safe mode, brake, the hub's last answer.
+void check_runtime(Findings& out, const std::string& prefix, int id) {
+  const Rows rows = as_extension_owner([&] {
+    return query("SELECT b.mode, b.mode_reason, b.hub, b.paused_at, b.paused_by, b.pause_reason, s.safe_mode_since, s.last_error, s.hub_unauthorized, k.tripped, k.tripped_why,"
+                 " (SELECT e.agent_id FROM reconciler.agent_evidence e WHERE e.binding_id = b.binding_id AND e.detail LIKE '%it is another hub%' LIMIT 1) AS foreign_agent"
+                 " FROM reconciler.binding b LEFT JOIN reconciler.binding_state s USING (binding_id) LEFT JOIN reconciler.brake k USING (binding_id) WHERE b.binding_id = $1",
+                 {Param::integer(id)});
+  });
+  if (rows.empty()) return;
+  const Rows::Row row = rows[0];
+  const std::string mode = row.text("mode"), why = row.text("mode_reason");
+  if (mode == "broken") add(out, prefix + "mode", "fail", "broken: " + why, "Mend it, then SELECT set_mode('enforce', 'reason').");
+  else add(out, prefix + "mode", "ok", mode + (why.empty() ? "" : ": " + why));
+  if (!row.null("paused_at")) add(out, prefix + "pause", "warn", "paused by " + row.text("paused_by") + " since " + instant(row.time("paused_at")) + ": " + row.maybe_text("pause_reason").value_or(""), "SELECT unpause_reconciler('reason').");
+  if (!row.null("safe_mode_since")) add(out, prefix + "safe mode", "fail", "since " + instant(row.time("safe_mode_since")) + ": passes crashed the server", "See the server log; then SELECT set_mode(…), or install another library.");
+  if (!row.null("tripped")) add(out, prefix + "brake", "fail", "tripped since " + instant(row.time("tripped")) + ": " + row.maybe_text("tripped_why").value_or(""), "Look at stuck_sessions(), then SELECT reset_brake('reason').");
+  if (const auto error = row.maybe_text("last_error"); error && !error->empty()) add(out, prefix + "last pass", "fail", *error);
+  if (row.null("hub") && settings::outbound()) add(out, prefix + "hub", "warn", "none: no agent is asked", "SELECT set_hub('name', 'https://…').");
+  if (row.maybe_boolean("hub_unauthorized").value_or(false)) add(out, prefix + "hub", "fail", "it refused our credential in the last pass", "Renew the token in its file; it is read again by itself.");
+  if (const auto agent = row.maybe_text("foreign_agent"))
+    add(out, prefix + "hub", "fail", "it does not know agent \"" + *agent + "\", which the agents table has: it is another hub", "Give the address of this platform's hub to set_hub().");
+}
+
+void check_table(Findings& out, int id) {
+  const Rows rows = as_extension_owner([&] { return query("SELECT format('%I.%I', schema_name, table_name) AS name, sessions::oid AS oid FROM reconciler.binding WHERE binding_id = $1", {Param::integer(id)}); });
+  if (rows.empty()) return;
+  const std::string prefix = rows[0].text("name") + ": ";
+  check_runtime(out, prefix, id);
+  try {
+    const AttachedBinding binding = Transactions::subtransaction([&] { return as_extension_owner([&] { return load_binding(id); }); });
+    add(out, prefix + "mapping", "ok", "table and columns are as attached");
+    check_identity(out, prefix, binding);
+    for (const Finding& f : table_findings(binding, look_at(static_cast<Oid>(rows[0].integer("oid")))))
+      add(out, prefix + f.item, f.status == "info" ? "ok" : f.status == "missing" ? "warn" : f.status, f.detail, f.hint);
+  } catch (const UserError& e) {
+    add(out, prefix + "mapping", "fail", e.what(), e.hint);
+  }
+}
+
+}  // namespace
+
+RECONCILER_SQL_FUNCTION(preflight) {
+  Findings findings;
+  const std::vector<int> ids = as_extension_owner([] { return binding_ids(std::nullopt); });
+  check_version(findings);
+  check_worker(findings, !ids.empty());
+  check_hubs(findings);
+  check_events(findings);
+  if (ids.empty()) add(findings, "attached tables", "warn", "none", "SELECT * FROM attach_sessions('schema.table').");
+  for (int id : ids) check_table(findings, id);
+  SqlTable out(fcinfo);
+  for (const Finding& f : findings) out.add({f.item, f.status, f.detail, f.hint.empty() ? SqlCell() : SqlCell(f.hint)});
+  return sql_null(fcinfo);
+}
+
+}  // namespace reconciler

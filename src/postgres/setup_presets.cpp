@@ -1,0 +1,121 @@
+#include "postgres/setup_presets.hpp"
+
+#include "postgres/setup_options.hpp"
+#include "postgres/user_error.hpp"
+
+namespace reconciler {
+namespace {
+
+const char* const no_agent = "no session's agent is known: nothing is retried, and nothing is closed because its agent has gone";
+const char* const no_age = "a session's age counts from when the reconciler first sees it";
+const char* const in_events = "kept in reconciler.event instead";
+
+std::vector<WantedColumn> session_columns(std::vector<const char*> agent, std::vector<const char*> runtime, std::vector<const char*> created,
+                                          std::vector<const char*> entered, const char* closing_advice) {
+  return {{.role = "state", .names = {"state", "status"}, .use = ColumnUse::label, .required = true, .written = true},
+          {.role = "agent", .names = std::move(agent), .without = no_agent, .advised = true},
+          {.role = "runtime", .names = std::move(runtime), .without = "a session that got another runtime is told by its other columns"},
+          {.role = "created", .names = std::move(created), .without = "an id that is used again is told by its other columns"},
+          {.role = "entered", .names = std::move(entered), .use = ColumnUse::instant, .without = no_age, .advised = true},
+          {.role = "updated", .names = {"updated_at"}, .use = ColumnUse::instant, .written = true, .without = "nothing says in the row when it was changed"},
+          {.role = "reason", .names = {"termination_reason"}, .use = ColumnUse::words, .written = true, .without = closing_advice},
+          {.role = "closed", .names = {"terminated_at"}, .use = ColumnUse::instant, .written = true, .without = closing_advice}};
+}
+
+WantedTable agents() {
+  return {.role = "agents",
+          .name = "agents",
+          .columns = {{.role = "id", .names = {"agent_id", "id"}, .required = true},
+                      {.role = "heartbeat", .names = {"last_heartbeat", "heartbeat_at", "last_seen_at"}, .use = ColumnUse::instant, .required = true},
+                      {.role = "approval", .names = {"approval_status"}, .without = "every agent counts as approved"},
+                      {.role = "metadata", .names = {"metadata"}, .use = ColumnUse::document, .without = "namespaces of leftover resources are those of the preset"}},
+          .written = false,
+          .without = "agents are judged by the hub's answers alone"};
+}
+
+WantedTable commands() {
+  return {.role = "commands",
+          .name = "agent_commands",
+          .columns = {{.role = "id", .names = {"command_id", "id"}, .required = true},
+                      {.role = "session", .names = {"session_id"}, .required = true},
+                      {.role = "action", .names = {"action"}, .use = ColumnUse::label, .required = true},
+                      {.role = "status", .names = {"status"}, .use = ColumnUse::label, .required = true},
+                      {.role = "created", .names = {"created_at"}, .use = ColumnUse::instant, .without = "the newest command of a session is told by its id"},
+                      {.role = "sent", .names = {"sent_at"}, .use = ColumnUse::instant, .without = "a failed command counts as not delivered"},
+                      {.role = "acknowledged", .names = {"acknowledged_at"}, .use = ColumnUse::instant, .without = "acknowledgements are not seen"},
+                      {.role = "completed", .names = {"completed_at"}, .use = ColumnUse::instant, .without = "the status alone tells a completed command"},
+                      {.role = "error", .names = {"error_message", "error"}, .without = "an agent's error is not shown"}},
+          .written = false,
+          .without = "the application's own commands, and what came of them, are not seen"};
+}
+
+WantedTable audit(const char* name) {
+  return {.role = "audit",
+          .name = name,
+          .columns = {{.role = "actor", .names = {"user_id", "actor"}},
+                      {.role = "action", .names = {"action"}, .required = true},
+                      {.role = "resource_type", .names = {"resource_type"}},
+                      {.role = "resource_id", .names = {"resource_id", "session_id"}, .required = true},
+                      {.role = "changes", .names = {"changes", "details"}},
+                      {.role = "at", .names = {"timestamp", "created_at", "at"}, .use = ColumnUse::instant},
+                      {.role = "address", .names = {"ip_address"}}},
+          .written = true,
+          .without = "changes are audited in reconciler.event alone"};
+}
+
+// A user asked for the end; the others follow an agent's loss and are the operator's choice.
+const char* const terminating =
+    R"({"enabled": true, "stuck_after": "5 min", "gone_after": "10 min", "becomes": "terminated", "reason": "agent_unavailable",
+        "user_requested": true, "no_agent": "close", "retry_action": "stop_session", "when_spent": "quarantine"})";
+const char* const lost_agent =
+    R"({"enabled": false, "stuck_after": null, "gone_after": "30 s", "becomes": "terminated", "reason": "agent_disconnected",
+        "user_requested": false, "no_agent": "show", "retry_action": null, "when_spent": "quarantine"})";
+
+const std::vector<std::pair<const char*, const char*>> agent_policies = {{"terminating", terminating}, {"running", lost_agent}, {"hibernated", lost_agent}};
+
+// Names, cleanup and what belongs to the user: the resources that StreamSpace's Kubernetes agent creates.
+const char* const streamspace_leftover =
+    R"({"namespace": "streamspace",
+        "resources": ["deployment/{session_id}", "service/{session_id}", "sessions.stream.space/{session_id}"],
+        "cleanup": "kubectl delete deployment,service -n {namespace} -l session={session_id} && kubectl delete sessions.stream.space -n {namespace} {session_id}",
+        "user_data": ["pvc/{session_id}-home"]})";
+
+const std::vector<Preset>& presets() {
+  static const auto* all = new std::vector<Preset>{
+      {.name = "standard",
+       .columns = session_columns({"assigned_agent_id", "agent_id"}, {"platform_resource_id", "runtime_id", "sandbox_id"}, {"created_at"},
+                                  {"state_changed_at", "state_entered_at", "updated_at"}, in_events),
+       .keys = {},
+       .related = {agents(), commands(), audit("")},
+       .terminal_states = {"terminated", "failed", "gone", "deleted"},
+       .policies = agent_policies,
+       .leftover = "{}"},
+      {.name = "streamspace",
+       .columns = session_columns({"agent_id"}, {}, {"created_at"}, {"updated_at"},
+                                  "kept in reconciler.event instead; not recommended, since it would arm the API's own loop"),
+       .keys = {"id"},
+       .related = {agents(), commands(), audit("audit_log")},
+       .terminal_states = {"terminated", "failed", "deleted"},
+       .policies = agent_policies,
+       .leftover = streamspace_leftover,
+       .streamspace = true}};
+  return *all;
+}
+
+}  // namespace
+
+const Preset& preset_named(const std::string& name) {
+  std::vector<std::string> names;
+  for (const Preset& preset : presets()) {
+    if (name == preset.name) return preset;
+    names.emplace_back(preset.name);
+  }
+  throw UserError("22023", "there is no preset \"" + name + "\"", "Valid presets: " + comma_list(names) + ".");
+}
+
+const char* policy_base() {
+  return R"({"stuck_after": "5 min", "gone_after": "10 min", "becomes": "terminated", "reason": "agent_unavailable",
+             "user_requested": false, "no_agent": "show", "retry_action": null, "when_spent": "quarantine"})";
+}
+
+}  // namespace reconciler

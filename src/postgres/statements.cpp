@@ -1,0 +1,268 @@
+#include "postgres/statements.hpp"
+
+#include <algorithm>
+
+namespace reconciler {
+namespace {
+
+std::string doubled(std::string_view text, char quote) {
+  std::string out;
+  for (char c : text) {
+    if (c == quote) out += quote;
+    out += c;
+  }
+  return out;
+}
+
+std::string in(const std::string& alias, const Column& column) { return alias + "." + quote_identifier(column.name); }
+
+// Text that depends on no setting: a timestamp's output would follow DateStyle and TimeZone.
+std::string as_text(const std::string& alias, const Column& column) {
+  const std::string value = in(alias, column);
+  if (column.timestamp) return "to_char(" + value + ", 'YYYY-MM-DD HH24:MI:SS.US')";
+  if (column.timestamptz) return "to_char(" + value + " AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00'";
+  return value + "::text";
+}
+
+std::string as_text(const std::string& alias, const std::optional<Column>& column) {
+  return column ? as_text(alias, *column) : "NULL::text";
+}
+
+std::string cast(const std::string& value, const Column& column) { return value + "::" + column.type; }
+
+std::string join(const std::vector<std::string>& parts, const char* separator) {
+  std::string out;
+  for (const std::string& part : parts) out += (out.empty() ? "" : separator) + part;
+  return out;
+}
+
+std::string literals(const std::vector<std::string>& values) {
+  std::vector<std::string> quoted;
+  for (const std::string& value : values) quoted.push_back(quote_literal(value));
+  return join(quoted, ", ");
+}
+
+}  // namespace
+
+std::string quote_identifier(std::string_view name) { return '"' + doubled(name, '"') + '"'; }
+
+std::string quote_literal(std::string_view text) {
+  const bool escapes = text.find('\\') != std::string_view::npos;
+  std::string out = doubled(text, '\'');
+  if (escapes) out = doubled(out, '\\');
+  return (escapes ? " E'" : "'") + out + "'";
+}
+
+std::string Statements::instant(const std::string& alias, const std::optional<Column>& column) const {
+  if (!column) return "NULL::timestamptz";
+  if (column->timestamp) return in(alias, *column) + " AT TIME ZONE " + quote_literal(m_.time_zone);
+  return in(alias, *column) + "::timestamptz";
+}
+
+std::string Statements::session_list(const std::string& alias) const {
+  const SessionsTable& t = m_.sessions;
+  std::vector<std::string> list{as_text(alias, t.key) + " AS key",        as_text(alias, t.state) + " AS state",
+                                as_text(alias, t.agent) + " AS agent",    as_text(alias, t.runtime) + " AS runtime",
+                                as_text(alias, t.created) + " AS created", instant(alias, t.entered) + " AS entered",
+                                as_text(alias, t.entered) + " AS age"};
+  for (std::size_t i = 0; i < t.route.size(); ++i) list.push_back(as_text(alias, t.route[i]) + " AS route" + std::to_string(i));
+  return join(list, ", ");
+}
+
+std::string Statements::scan(const std::string& state, bool started, bool nulls) const {
+  const SessionsTable& t = m_.sessions;
+  const std::string key = in("s", t.key);
+  std::string where = in("s", t.state) + " = " + quote_literal(state), order = key;
+  if (t.entered) {
+    const std::string age = in("s", *t.entered);
+    if (nulls) {
+      where += " AND " + age + " IS NULL";
+      if (started) where += " AND " + key + " > " + cast("$2::text", t.key);
+    } else {
+      where += " AND " + age + " IS NOT NULL";
+      if (started) where += " AND (" + age + ", " + key + ") > (" + cast("$1::text", *t.entered) + ", " + cast("$2::text", t.key) + ")";
+      order = age + ", " + key;
+    }
+  } else if (started) {
+    where += " AND " + key + " > " + cast("$2::text", t.key);
+  }
+  // Names all three parameters whatever the form, so that one call fits all.
+  return "SELECT " + session_list("s") + " FROM " + t.qualified + " AS s WHERE " + where +
+         " AND ($1::text IS NULL OR true) AND ($2::text IS NULL OR true) ORDER BY " + order + " LIMIT $3::bigint";
+}
+
+std::string Statements::find() const {
+  const SessionsTable& t = m_.sessions;
+  return "SELECT " + session_list("s") + " FROM " + t.qualified + " AS s WHERE " + in("s", t.key) + " = " +
+         cast("$1::text", t.key) + " LIMIT 2";
+}
+
+std::string Statements::scan_completed() const {
+  const SessionsTable& t = m_.sessions;
+  const CommandsTable& c = *m_.commands;
+  const std::string done = c.completed ? "(" + in("c", *c.completed) + " IS NOT NULL OR " + in("c", c.status) + " = 'completed')"
+                                       : in("c", c.status) + " = 'completed'";
+  std::vector<std::string> excluded = m_.terminal_states;
+  excluded.insert(excluded.end(), m_.enabled_states.begin(), m_.enabled_states.end());
+  return "SELECT " + session_list("s") + " FROM " + t.qualified + " AS s WHERE " + in("s", t.key) + " IN (SELECT " +
+         cast(in("c", c.session), t.key) + " FROM " + c.qualified + " AS c WHERE " + in("c", c.action) + " = 'stop_session' AND " +
+         done + " AND " + (c.created ? instant("c", c.created) + " > $1::timestamptz" : "$1::timestamptz IS NOT NULL") + " AND " +
+         in("c", c.session) + " IS NOT NULL) AND " + in("s", t.state) + "::text NOT IN (" + literals(excluded) +
+         ") AND ($2::text IS NULL OR " + in("s", t.key) + " > " + cast("$2::text", t.key) + ") ORDER BY " + in("s", t.key) +
+         " LIMIT $3::bigint";
+}
+
+std::string Statements::commands() const {
+  const CommandsTable& c = *m_.commands;
+  const std::string session = in("c", c.session), stop = "(" + in("c", c.action) + " = 'stop_session')";
+  const std::string newest = c.created ? in("c", *c.created) + " DESC NULLS LAST, " : "";
+  return "SELECT DISTINCT ON (" + session + ", " + stop + ") " + session + "::text AS session, " + stop + " AS stop, " +
+         as_text("c", c.id) + " AS id, " + as_text("c", c.action) + " AS action, coalesce(" + as_text("c", c.status) +
+         ", '') AS status, " + instant("c", c.created) + " AS created, " + instant("c", c.sent) + " AS sent, " +
+         instant("c", c.acknowledged) + " AS acknowledged, " + instant("c", c.completed) + " AS completed, coalesce(" +
+         as_text("c", c.error) + ", '') AS error FROM " + c.qualified + " AS c WHERE " + session + " = ANY($1::text[]::" +
+         c.session.type + "[]) AND " + in("c", c.action) + " IS NOT NULL ORDER BY " + session + ", " + stop + ", " + newest + in("c", c.id);
+}
+
+std::string Statements::agents() const {
+  const AgentsTable& a = *m_.agents;
+  const std::string approved = a.approval ? "coalesce(" + in("a", *a.approval) + "::text = 'approved', false)" : "true";
+  return "SELECT " + as_text("a", a.id) + " AS id, " + instant("a", a.heartbeat) + " AS heartbeat, " + approved + " AS approved FROM " +
+         a.qualified + " AS a WHERE " + in("a", a.id) + " = ANY($1::text[]::" + a.id.type + "[])";
+}
+
+std::string Statements::agent_namespaces() const {
+  const AgentsTable& a = *m_.agents;
+  return "SELECT " + as_text("a", a.id) + " AS id, " + in("a", *a.metadata) + "->>'namespace' AS namespace FROM " + a.qualified +
+         " AS a WHERE " + in("a", a.id) + " = ANY($1::text[]::" + a.id.type + "[])";
+}
+
+std::string Statements::agents_of(const std::string& state) const {
+  const SessionsTable& t = m_.sessions;
+  return "SELECT DISTINCT " + as_text("s", t.agent) + " AS agent FROM " + t.qualified + " AS s WHERE " + in("s", t.state) + " = " + quote_literal(state) +
+         " AND " + in("s", *t.agent) + " IS NOT NULL LIMIT $1::bigint";
+}
+
+std::string Statements::count_watched() const {
+  return "SELECT count(*) FROM " + m_.sessions.qualified + " AS s WHERE " + in("s", m_.sessions.state) + " IN (" +
+         literals(m_.watched_states) + ")";
+}
+
+std::string Statements::identities() const {
+  const SessionsTable& t = m_.sessions;
+  return "SELECT " + as_text("s", t.key) + " AS key, " + as_text("s", t.state) + " AS state, " + as_text("s", t.agent) + " AS agent, " +
+         as_text("s", t.runtime) + " AS runtime, " + as_text("s", t.created) + " AS created FROM " + t.qualified + " AS s WHERE " +
+         in("s", t.key) + " = ANY($1::text[]::" + t.key.type + "[])";
+}
+
+std::vector<Column> Statements::written() const {
+  const SessionsTable& t = m_.sessions;
+  std::vector<Column> columns{t.state};
+  for (const auto& column : {t.reason, t.closed, t.updated})
+    if (column) columns.push_back(*column);
+  return columns;
+}
+
+// Key, guard and written columns, each once.
+std::vector<Column> Statements::imaged() const {
+  const SessionsTable& t = m_.sessions;
+  std::vector<Column> columns{t.key};
+  const auto add = [&](const Column& column) {
+    if (std::none_of(columns.begin(), columns.end(), [&](const Column& c) { return c.name == column.name; })) columns.push_back(column);
+  };
+  add(t.state);
+  for (const auto& column : {t.agent, t.runtime, t.created})
+    if (column) add(*column);
+  for (const Column& column : written()) add(column);
+  for (const Column& column : t.route) add(column);
+  return columns;
+}
+
+std::string Statements::image(const std::string& alias) const {
+  std::vector<std::string> members;
+  for (const Column& column : imaged()) members.push_back(quote_literal(column.name) + ", " + in(alias, column));
+  return "jsonb_build_object(" + join(members, ", ") + ")";
+}
+
+std::string Statements::predicate() const {
+  const SessionsTable& t = m_.sessions;
+  std::vector<std::string> parts{in("s", t.key) + " = " + cast("t.key", t.key), in("s", t.state) + "::text = t.state"};
+  const auto same = [&](const std::optional<Column>& column, const char* value) {
+    if (column) parts.push_back(in("s", *column) + " IS NOT DISTINCT FROM " + cast(value, *column));
+  };
+  same(t.agent, "t.agent"), same(t.runtime, "t.runtime"), same(t.created, "t.created");
+  for (std::size_t i = 0; i < t.route.size(); ++i) same(t.route[i], ("t.route" + std::to_string(i)).c_str());
+  return join(parts, " AND ");
+}
+
+std::string Statements::close() const {
+  const SessionsTable& t = m_.sessions;
+  const auto at = [&](const Column& column) {
+    return column.timestamp ? "$8::timestamptz AT TIME ZONE " + quote_literal(m_.time_zone) : cast("$8::timestamptz", column);
+  };
+  std::vector<std::string> set{quote_identifier(t.state.name) + " = " + cast("t.becomes", t.state)};
+  if (t.reason) set.push_back(quote_identifier(t.reason->name) + " = " + cast("t.reason", *t.reason));
+  if (t.closed) set.push_back(quote_identifier(t.closed->name) + " = " + at(*t.closed));
+  if (t.updated) set.push_back(quote_identifier(t.updated->name) + " = " + at(*t.updated));
+  std::string arrays = "$1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[]",
+              names = "key, state, agent, runtime, created, becomes, reason";
+  for (std::size_t i = 0; i < t.route.size(); ++i) {
+    arrays += ", $" + std::to_string(9 + i) + "::text[]";
+    names += ", route" + std::to_string(i);
+  }
+  // The written columns are compared with the image too: what `before` says is exactly what was overwritten.
+  std::string unchanged;
+  for (const Column& column : written()) unchanged += " AND " + in("s", column) + " IS NOT DISTINCT FROM " + in("o", column);
+  return "UPDATE " + t.qualified + " AS s SET " + join(set, ", ") + " FROM unnest(" + arrays + ") AS t(" + names + "), " + t.qualified +
+         " AS o WHERE " + predicate() + " AND " + in("o", t.key) + " = " + cast("t.key", t.key) + unchanged +
+         " RETURNING t.key, " + image("o") + "::text AS before, " + image("s") + "::text AS after";
+}
+
+std::string Statements::undo() const {
+  const SessionsTable& t = m_.sessions;
+  std::vector<std::string> set, same;
+  for (const Column& column : written())
+    set.push_back(quote_identifier(column.name) + " = " + cast("($2::jsonb->>" + quote_literal(column.name) + ")", column));
+  for (const Column& column : imaged())
+    same.push_back(in("s", column) + " IS NOT DISTINCT FROM " + cast("($3::jsonb->>" + quote_literal(column.name) + ")", column));
+  return "UPDATE " + t.qualified + " AS s SET " + join(set, ", ") + " WHERE " + in("s", t.key) + " = " + cast("$1::text", t.key) + " AND " +
+         join(same, " AND ") + " RETURNING " + as_text("s", t.key) + " AS key, " + image("s") + "::text AS after";
+}
+
+std::string Statements::set_state() const {
+  const SessionsTable& t = m_.sessions;
+  std::string set = quote_identifier(t.state.name) + " = " + cast("$3::text", t.state);
+  if (t.updated)
+    set += ", " + quote_identifier(t.updated->name) + " = " +
+           (t.updated->timestamp ? "$4::timestamptz AT TIME ZONE " + quote_literal(m_.time_zone) : cast("$4::timestamptz", *t.updated));
+  return "UPDATE " + t.qualified + " AS s SET " + set + " FROM " + t.qualified + " AS o WHERE " + in("s", t.key) + " = " +
+         cast("$1::text", t.key) + " AND " + in("o", t.key) + " = " + cast("$1::text", t.key) + " AND " + in("s", t.state) +
+         "::text = $2::text AND " + in("o", t.state) + "::text = $2::text AND $4::timestamptz IS NOT NULL RETURNING " +
+         as_text("s", t.key) + " AS key, " + image("o") + "::text AS before, " + image("s") + "::text AS after";
+}
+
+std::string Statements::audit() const {
+  const AuditTable& a = *m_.audit;
+  std::vector<std::string> columns, values;
+  const auto put = [&](const std::optional<Column>& column, const std::string& value) {
+    if (column) columns.push_back(quote_identifier(column->name)), values.push_back(cast("(" + value + ")", *column));
+  };
+  put(a.actor, "$3::text"), put(a.action, "'UPDATE'"), put(a.resource_type, "$5::text"), put(a.resource_id, "t.key");
+  put(a.changes, "t.changes"), put(a.address, "''");
+  if (a.at) put(a.at, a.at->timestamp ? "$4::timestamptz AT TIME ZONE " + quote_literal(m_.time_zone) : "$4::timestamptz");
+  return "INSERT INTO " + a.qualified + " (" + join(columns, ", ") + ") SELECT " + join(values, ", ") +
+         " FROM unnest($1::text[], $2::text[]) AS t(key, changes) WHERE $3::text IS NOT NULL AND $4::timestamptz IS NOT NULL AND $5::text IS NOT NULL";
+}
+
+std::string Statements::where_of_close(const std::string& key, const std::string& state, const std::optional<std::string>& agent,
+                                       const std::optional<std::string>& runtime, const std::optional<std::string>& created) const {
+  const SessionsTable& t = m_.sessions;
+  std::string where = quote_identifier(t.key.name) + " = " + quote_literal(key) + " AND " + quote_identifier(t.state.name) + " = " + quote_literal(state);
+  const auto same = [&](const std::optional<Column>& column, const std::optional<std::string>& value) {
+    if (column) where += " AND " + quote_identifier(column->name) + (value ? " = " + quote_literal(*value) : " IS NULL");
+  };
+  same(t.agent, agent), same(t.runtime, runtime), same(t.created, created);
+  return where;
+}
+
+}  // namespace reconciler

@@ -1,0 +1,66 @@
+// Every statement on a user's tables, generated from the mapping with quoted identifiers. Readable on purpose:
+// attach_sessions() and explain_session() show them.
+//
+// Parameters are text or text[] and cast in the statement; states stand in it as literals, because a partial
+// index on the state can serve a constant only.
+#pragma once
+
+#include <string>
+
+#include "postgres/mapping.hpp"
+
+namespace reconciler {
+
+std::string quote_identifier(std::string_view);
+std::string quote_literal(std::string_view);
+
+class Statements {
+ public:
+  explicit Statements(const Mapping& mapping) : m_(mapping) {}
+
+  // $1 age, $2 key of the cursor (unused at the start), $3 limit. Columns: session columns, see session_list().
+  std::string scan(const std::string& state, bool started, bool nulls) const;
+  // $1 key; one session in any state.
+  std::string find() const;
+  // $1 commands created after (timestamptz), $2 key of the cursor or NULL, $3 limit.
+  std::string scan_completed() const;
+  // $1 keys; columns session, stop (bool), id, action, status, created, sent, acknowledged, completed, error.
+  std::string commands() const;
+  // $1 agent ids; columns id, heartbeat (timestamptz), approved (bool).
+  std::string agents() const;
+  // $1 agent ids; columns id, namespace.
+  std::string agent_namespaces() const;
+  // $1 limit; column agent, distinct.
+  std::string agents_of(const std::string& state) const;
+  std::string count_watched() const;
+  // $1 keys; columns key, state, agent, runtime, created. What a claim and the end of an episode compare with.
+  std::string identities() const;
+
+  // Compare and set. $1 keys, $2 states, $3 agents, $4 runtimes, $5 createds, $6 new states, $7 reasons, $8 at
+  // (timestamptz), then one text[] per route column. Columns: key, before, after (json).
+  std::string close() const;
+  // Puts a before image back where the row still is its after image. $1 key, $2 before, $3 after (jsonb).
+  std::string undo() const;
+  // $1 key, $2 state expected, $3 new state, $4 at. Columns: key, before, after.
+  std::string set_state() const;
+  // $1 keys, $2 changes (json text[]), $3 actor, $4 at, $5 resource type.
+  std::string audit() const;
+
+  // The WHERE of close() for one session, with its values: for explain_session().
+  std::string where_of_close(const std::string& key, const std::string& state, const std::optional<std::string>& agent,
+                             const std::optional<std::string>& runtime, const std::optional<std::string>& created) const;
+
+  static constexpr int session_columns = 7;  // key, state, agent, runtime, created, entered, age; then the route
+
+ private:
+  std::string session_list(const std::string& alias) const;
+  std::string predicate() const;
+  std::string image(const std::string& alias) const;
+  std::vector<Column> imaged() const;
+  std::vector<Column> written() const;
+  std::string instant(const std::string& alias, const std::optional<Column>&) const;
+
+  const Mapping& m_;
+};
+
+}  // namespace reconciler

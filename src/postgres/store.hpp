@@ -1,0 +1,91 @@
+// The engine's Store over SPI. Reads and writes of the user's tables run as the table's owner in a restricted
+// block (or, for Look functions, with the caller's own rights); ours run as the extension's owner.
+//
+//   store_scan.cpp      scan, episodes, agents, evidence
+//   store_attempts.cpp  claim, record, progress, quarantine
+//   store_finish.cpp    close with event, brakes, what would be done
+//   store_pass.cpp      begin and end of a pass
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/store.hpp"
+#include "postgres/binding_store.hpp"
+#include "postgres/events.hpp"
+#include "postgres/statements.hpp"
+#include "postgres/transaction.hpp"
+
+namespace reconciler {
+
+enum class Rights { owner, caller };
+
+class PgStore final : public Store {
+ public:
+  PgStore(AttachedBinding binding, TransactionMode mode, Rights rights = Rights::owner)
+      : b_(std::move(binding)), sql_(b_.mapping), transactions_(mode), rights_(rights) {}
+
+  const Binding& binding() const override { return b_.binding; }
+  const AttachedBinding& attached() const { return b_; }
+  Time now() override;
+
+  PassStart begin_pass() override;
+  PassStart peek() override;
+  void end_pass(const PassStart&, const PassEnd&) override;
+
+  std::vector<Tracked> scan(const std::string& state, Cursor&) override;
+  std::vector<Tracked> scan_completed(Cursor&) override;
+  void forget_departed() override;
+  void note_stuck(const PassStart&, const std::vector<const Tracked*>&) override;
+  std::vector<std::string> agents_of(const std::string& state, std::int64_t limit) override;
+  std::int64_t watched() override;
+  // One session in any state; empty: no such row.
+  std::optional<Tracked> find(const std::string& key);
+
+  std::map<std::string, HeartbeatLook> agents(const std::vector<std::string>& ids) override;
+  std::map<std::string, AgentEvidence> evidence(const std::vector<std::string>& ids) override;
+  std::map<std::string, AgentEvidence> update_evidence(const std::vector<std::string>& ids, const NextEvidence&) override;
+  bool note_instance(const std::string& instance, Time now) override;
+
+  std::vector<Claim> claim(const PassStart&, const std::vector<const Tracked*>&, Duration lease) override;
+  void record(const PassStart&, const std::vector<Attempt>&) override;
+  void record_progress(const PassStart&, const Tracked&, CommandProgress, SessionAnswer, const std::string& error) override;
+  void quarantine(const PassStart&, const Tracked&, const Verdict&, const std::string& evidence) override;
+
+  Finished finish(const PassStart&, const std::vector<Closing>&, Budget) override;
+  bool may_force(const PassStart&, std::int64_t due, const std::string& samples_json) override;
+  void note_would(const PassStart&, const std::vector<Closing>&) override;
+
+  void act_as(std::string actor) { actor_ = std::move(actor); }  // instead of 'session_reconciler'
+  void freeze(Time at) { frozen_ = at; }                          // what-if: now() is this
+
+ private:
+  template <class Body> auto ours(Body&& body) { return as_extension_owner(std::forward<Body>(body)); }
+  template <class Body> auto theirs(Body&& body) {
+    if (rights_ == Rights::caller) return body();
+    return as_role(b_.mapping.sessions.owner, std::forward<Body>(body));
+  }
+  bool read_only() const { return rights_ == Rights::caller; }
+
+  std::vector<Tracked> track(const Rows& rows);
+  void load_episodes(std::vector<Tracked>&);
+  void begin_episodes(const std::vector<const Tracked*>&, Time at);
+  std::map<std::string, AgentEvidence> read_evidence(const std::vector<std::string>& ids, bool lock);
+  Gates gates(Time now);
+  void notice_crashes(Time now);
+  Finished finish_once(const PassStart&, const std::vector<const Closing*>&, Budget);
+  std::int64_t spend(std::int64_t wanted, Budget, Time now, std::optional<Time>& frees);
+  std::vector<Event> leftovers(const std::vector<const Closing*>&, const std::vector<std::string>& closed);
+
+  AttachedBinding b_;
+  Statements sql_;
+  Transactions transactions_;
+  Rights rights_;
+  std::string actor_ = "session_reconciler";
+  std::optional<Time> frozen_;
+  std::optional<std::int64_t> watched_;  // counted at most once a pass
+  bool by_allowance_ = false;            // this pass spends what reset_brake() let through, and nothing else
+};
+
+}  // namespace reconciler

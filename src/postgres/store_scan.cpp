@@ -1,0 +1,365 @@
+#include <set>
+
+#include "postgres/clock.hpp"
+#include "postgres/store.hpp"
+
+namespace reconciler {
+namespace {
+
+Session read_session(Rows::Row row, std::size_t route) {
+  Session s;
+  s.key = row.text("key");
+  s.state = row.maybe_text("state").value_or("");
+  s.agent = row.maybe_text("agent"), s.runtime = row.maybe_text("runtime"), s.created = row.maybe_text("created");
+  // An empty agent id names nobody, whatever the column says.
+  if (s.agent && s.agent->empty()) s.agent.reset();
+  s.entered = row.maybe_time("entered");
+  for (std::size_t i = 0; i < route; ++i) s.route.push_back(row.maybe_text(static_cast<int>(Statements::session_columns + i)));
+  return s;
+}
+
+Command read_command(Rows::Row row) {
+  return {row.maybe_text("id").value_or(""), row.text("action"), row.text("status"), row.maybe_time("created"),
+          row.maybe_time("sent"), row.maybe_time("acknowledged"), row.maybe_time("completed"), row.text("error")};
+}
+
+Episode read_episode(Rows::Row row) {
+  Episode e;
+  e.first_seen = row.time("first_seen"), e.entered = row.time("entered");
+  e.attempts = static_cast<int>(row.integer("attempts")), e.accepted = static_cast<int>(row.integer("accepted"));
+  e.tries = static_cast<int>(row.integer("tries"));
+  e.first_accepted = row.maybe_time("first_accepted");
+  e.command_id = row.maybe_text("command_id"), e.hub_command_id = row.maybe_text("hub_command_id");
+  e.accepted_at = row.maybe_time("accepted_at"), e.lease_until = row.maybe_time("lease_until");
+  e.last_attempt = row.maybe_time("last_attempt"), e.last_result = row.text("last_result");
+  e.next_attempt = row.maybe_time("next_attempt"), e.unreachable_since = row.maybe_time("unreachable_since");
+  e.quarantined = row.maybe_time("quarantined"), e.write_failed = row.maybe_time("write_failed");
+  e.completion_seen = row.maybe_time("completion_seen");
+  e.session_gone = row.maybe_time("session_gone"), e.retry_requested = row.maybe_time("retry_requested");
+  e.last_command_seen = row.maybe_text("last_command_seen"), e.last_would = row.text("last_would");
+  e.detected = row.boolean("detected");
+  return e;
+}
+
+std::vector<std::string> keys_of(const std::vector<Tracked>& batch) {
+  std::vector<std::string> keys;
+  for (const Tracked& tracked : batch) keys.push_back(tracked.session.key);
+  return keys;
+}
+
+// Age: the mapped column's value, a future one counting as now; without one, our first sight.
+Time entered_at(const Session& session, Time now) { return session.entered ? std::min(*session.entered, now) : now; }
+
+// A completion that carries no time of its own, or one that is still to come by our clock, rests from our first
+// sight of it.
+bool rests_from_sight(const CommandHistory& commands, Time now) {
+  const auto& stop = commands.newest_stop;
+  return stop && (stop->completed ? *stop->completed > now : stop->status == "completed");
+}
+
+}  // namespace
+
+Time PgStore::now() { return frozen_ ? *frozen_ : database_now(); }
+
+std::vector<Tracked> PgStore::scan(const std::string& state, Cursor& cursor) {
+  return transactions_.run("scanning sessions", [&] {
+    const std::int64_t limit = b_.binding.batch_size;
+    const bool aged = b_.mapping.sessions.entered.has_value();
+    std::vector<Tracked> batch = theirs([&] {
+      const Rows rows = query(sql_.scan(state, cursor.started, cursor.nulls), {Param::text(cursor.age), Param::text(cursor.key), Param::integer(limit)});
+      cursor.started = true;
+      if (!rows.empty()) {
+        cursor.age = rows[rows.size() - 1].maybe_text("age");
+        cursor.key = rows[rows.size() - 1].text("key");
+      }
+      if (static_cast<std::int64_t>(rows.size()) < limit) {
+        // Rows without an age come last, in an order of their own.
+        if (aged && !cursor.nulls)
+          cursor.nulls = true, cursor.started = false, cursor.key.reset();
+        else
+          cursor.done = true;
+      }
+      return track(rows);
+    });
+    load_episodes(batch);
+    return batch;
+  });
+}
+
+std::vector<Tracked> PgStore::scan_completed(Cursor& cursor) {
+  return transactions_.run("scanning completed commands", [&] {
+    const std::int64_t limit = b_.binding.batch_size;
+    std::vector<Tracked> batch = theirs([&] {
+      const Rows rows = query(sql_.scan_completed(), {Param::time(now() - hours(24)), Param::text(cursor.key), Param::integer(limit)});
+      if (!rows.empty()) cursor.key = rows[rows.size() - 1].text("key");
+      cursor.done = static_cast<std::int64_t>(rows.size()) < limit;
+      return track(rows);
+    });
+    load_episodes(batch);
+    return batch;
+  });
+}
+
+std::optional<Tracked> PgStore::find(const std::string& key) {
+  return transactions_.run("finding a session", [&]() -> std::optional<Tracked> {
+    std::vector<Tracked> batch = theirs([&] { return track(query(sql_.find(), {Param::text(key)})); });
+    if (batch.empty()) return std::nullopt;
+    load_episodes(batch);
+    return batch[0];
+  });
+}
+
+// Sessions with their commands; inside the block of the table's owner.
+std::vector<Tracked> PgStore::track(const Rows& rows) {
+  std::vector<Tracked> batch;
+  batch.reserve(rows.size());
+  for (Rows::Row row : rows) batch.push_back({read_session(row, b_.mapping.sessions.route.size()), {}, {}, {}});
+  if (!b_.mapping.commands || batch.empty()) return batch;
+  std::map<std::string_view, Tracked*> by_key;
+  for (Tracked& tracked : batch) by_key[tracked.session.key] = &tracked;
+  for (Rows::Row row : query(sql_.commands(), {Param::texts(keys_of(batch))})) {
+    const auto found = by_key.find(row.view("session"));
+    if (found == by_key.end()) continue;
+    (row.boolean("stop") ? found->second->commands.newest_stop : found->second->commands.newest_other) = read_command(row);
+  }
+  return batch;
+}
+
+// Finds each session's episode, or begins one: another state, agent, runtime or creation is another episode.
+void PgStore::load_episodes(std::vector<Tracked>& batch) {
+  if (batch.empty()) return;
+  const Time at = now();
+  ours([&] {
+    std::map<std::string_view, Tracked*> by_key;
+    for (Tracked& tracked : batch) by_key[tracked.session.key] = &tracked;
+    const auto keys = keys_of(batch);
+    std::set<std::string_view> known;
+    std::vector<std::string> completions;
+    for (Rows::Row row : query("SELECT * FROM reconciler.episode WHERE binding_id = $1 AND session_id = ANY($2)",
+                               {Param::integer(b_.binding.id), Param::texts(keys)})) {
+      Tracked& tracked = *by_key.at(row.view("session_id"));
+      const Session& s = tracked.session;
+      if (row.view("state") != s.state || row.maybe_text("agent_id") != s.agent || row.maybe_text("runtime_id") != s.runtime ||
+          row.maybe_text("created") != s.created)
+        continue;
+      tracked.episode = read_episode(row);
+      known.insert(tracked.session.key);
+      if (rests_from_sight(tracked.commands, at) && !tracked.episode.completion_seen) {
+        tracked.episode.completion_seen = at;
+        completions.push_back(s.key);
+      }
+    }
+    for (Rows::Row row : query("SELECT * FROM reconciler.hold WHERE binding_id = $1 AND session_id = ANY($2) AND until > $3",
+                               {Param::integer(b_.binding.id), Param::texts(keys), Param::time(at)}))
+      by_key.at(row.view("session_id"))->hold = Hold{row.time("until"), row.text("reason"), row.text("actor")};
+
+    std::vector<const Tracked*> fresh;
+    for (Tracked& tracked : batch) {
+      if (known.contains(tracked.session.key)) continue;
+      tracked.episode = Episode{};
+      tracked.episode.first_seen = at;
+      tracked.episode.entered = entered_at(tracked.session, at);
+      if (rests_from_sight(tracked.commands, at)) tracked.episode.completion_seen = at;
+      fresh.push_back(&tracked);
+    }
+    if (read_only()) return;
+    begin_episodes(fresh, at);
+    if (!completions.empty())
+      query("UPDATE reconciler.episode SET completion_seen = $3 WHERE binding_id = $1 AND session_id = ANY($2)",
+            {Param::integer(b_.binding.id), Param::texts(completions), Param::time(at)});
+  });
+}
+
+void PgStore::begin_episodes(const std::vector<const Tracked*>& fresh, Time at) {
+  if (fresh.empty()) return;
+  std::vector<std::string> keys, states;
+  std::vector<std::optional<std::string>> agents, runtimes, created;
+  std::vector<std::optional<Time>> entered, completions;
+  for (const Tracked* tracked : fresh) {
+    const Session& s = tracked->session;
+    keys.push_back(s.key), states.push_back(s.state), agents.push_back(s.agent), runtimes.push_back(s.runtime), created.push_back(s.created);
+    entered.push_back(tracked->episode.entered), completions.push_back(tracked->episode.completion_seen);
+  }
+  // Another pass may have begun the same episode meanwhile: its first sight stays.
+  query("INSERT INTO reconciler.episode AS e (binding_id, first_seen, session_id, state, agent_id, runtime_id, created, entered, completion_seen)"
+        " SELECT $1, $2, t.* FROM unnest($3, $4, $5, $6, $7, $8, $9) AS t ON CONFLICT (binding_id, session_id) DO UPDATE SET"
+        " state = excluded.state, agent_id = excluded.agent_id, runtime_id = excluded.runtime_id, created = excluded.created, first_seen = excluded.first_seen,"
+        " entered = excluded.entered, completion_seen = excluded.completion_seen, attempts = 0, accepted = 0, tries = 0, first_accepted = NULL, command_id = NULL,"
+        " hub_command_id = NULL, accepted_at = NULL, lease_until = NULL, last_attempt = NULL, last_result = '', next_attempt = NULL, unreachable_since = NULL,"
+        " quarantined = NULL, write_failed = NULL, session_gone = NULL, retry_requested = NULL, last_command_seen = NULL, last_would = '', detected = false"
+        " WHERE (e.state, e.agent_id, e.runtime_id, e.created) IS DISTINCT FROM (excluded.state, excluded.agent_id, excluded.runtime_id, excluded.created)",
+        {Param::integer(b_.binding.id), Param::time(at), Param::texts(keys), Param::texts(states), Param::texts(agents), Param::texts(runtimes),
+         Param::texts(created), Param::times(entered), Param::times(completions)});
+}
+
+// Episodes whose session is no longer what it was are over: one look that finds the row in another state ends one.
+void PgStore::forget_departed() {
+  std::string after;
+  for (bool more = true; more;) {
+    more = transactions_.run("looking for departed sessions", [&] {
+      const Rows episodes = ours([&] {
+        return query("SELECT session_id, state, agent_id, runtime_id, created FROM reconciler.episode WHERE binding_id = $1 AND session_id > $2 ORDER BY session_id LIMIT $3",
+                     {Param::integer(b_.binding.id), Param::text(after), Param::integer(b_.binding.batch_size)});
+      });
+      if (episodes.empty()) return false;
+      std::vector<std::string> keys;
+      for (Rows::Row row : episodes) keys.push_back(row.text("session_id"));
+      after = keys.back();
+      std::map<std::string, std::vector<std::optional<std::string>>> now_rows;
+      const Rows rows = theirs([&] { return query(sql_.identities(), {Param::texts(keys)}); });
+      for (Rows::Row row : rows) {
+        auto agent = row.maybe_text("agent");
+        if (agent && agent->empty()) agent.reset();
+        now_rows[row.text("key")] = {row.maybe_text("state"), agent, row.maybe_text("runtime"), row.maybe_text("created")};
+      }
+      std::vector<std::string> departed;
+      for (Rows::Row row : episodes) {
+        const auto found = now_rows.find(row.text("session_id"));
+        const std::vector<std::optional<std::string>> was{row.text("state"), row.maybe_text("agent_id"), row.maybe_text("runtime_id"), row.maybe_text("created")};
+        if (found == now_rows.end() || found->second != was) departed.push_back(row.text("session_id"));
+      }
+      if (!departed.empty())
+        ours([&] {
+          query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND session_id = ANY($2)", {Param::integer(b_.binding.id), Param::texts(departed)});
+        });
+      return static_cast<int>(episodes.size()) == b_.binding.batch_size;
+    });
+  }
+}
+
+void PgStore::note_stuck(const PassStart&, const std::vector<const Tracked*>& stuck) {
+  std::map<std::string, double> by_state;
+  std::vector<std::string> keys;
+  double lag = 0;
+  const Time at = now();
+  for (const Tracked* tracked : stuck) {
+    keys.push_back(tracked->session.key);
+    ++by_state[tracked->session.state];
+    const Policy* policy = b_.binding.policy(tracked->session.state);
+    const Time due = std::max(tracked->episode.entered + (policy && policy->stuck_after ? *policy->stuck_after : Duration(0)), tracked->episode.first_seen);
+    lag += std::max(0.0, static_cast<double>((at - due).count()) / 1e6);
+  }
+  transactions_.run("counting stuck sessions", [&] {
+    ours([&] {
+      const Rows marked = query("UPDATE reconciler.episode SET detected = true WHERE binding_id = $1 AND session_id = ANY($2) AND NOT detected RETURNING 1",
+                                {Param::integer(b_.binding.id), Param::texts(keys)});
+      if (marked.empty()) return;
+      for (const auto& [state, n] : by_state) count(b_.binding.id, "sessions_stuck_total", state, n);
+      count(b_.binding.id, "reconciler_detection_lag_seconds_sum", "", lag);
+      count(b_.binding.id, "reconciler_detection_lag_seconds_count", "", static_cast<double>(keys.size()));
+    });
+  });
+}
+
+std::vector<std::string> PgStore::agents_of(const std::string& state, std::int64_t limit) {
+  std::vector<std::string> ids;
+  if (!b_.mapping.sessions.agent) return ids;
+  return transactions_.run("listing agents", [&] {
+    const Rows rows = theirs([&] { return query(sql_.agents_of(state), {Param::integer(limit)}); });
+    for (Rows::Row row : rows)
+      if (!row.view("agent").empty()) ids.push_back(row.text("agent"));
+    return ids;
+  });
+}
+
+std::int64_t PgStore::watched() {
+  if (!watched_ && !b_.mapping.watched_states.empty())
+    watched_ = transactions_.run("counting watched sessions", [&] { return theirs([&] { return query(sql_.count_watched()).only().integer(0); }); });
+  return watched_.value_or(0);
+}
+
+std::map<std::string, HeartbeatLook> PgStore::agents(const std::vector<std::string>& ids) {
+  std::map<std::string, HeartbeatLook> looks;
+  if (!b_.mapping.agents || ids.empty()) return looks;
+  return transactions_.run("reading agents", [&] {
+    const Rows rows = theirs([&] { return query(sql_.agents(), {Param::texts(ids)}); });
+    for (Rows::Row row : rows) {
+      HeartbeatLook& look = looks[row.text("id")];
+      look.row_readable = true;
+      look.approved = row.boolean("approved");
+      look.heartbeat = row.maybe_time("heartbeat");
+    }
+    return looks;
+  });
+}
+
+std::map<std::string, AgentEvidence> PgStore::read_evidence(const std::vector<std::string>& ids, bool lock) {
+  std::map<std::string, AgentEvidence> found;
+  const std::string text = "SELECT * FROM reconciler.agent_evidence WHERE binding_id = $1 AND agent_id = ANY($2) ORDER BY agent_id";
+  for (Rows::Row row : query(lock ? text + " FOR UPDATE" : text, {Param::integer(b_.binding.id), Param::texts(ids)})) {
+    AgentEvidence e;
+    e.last.presence = presence_from(row.text("presence")).value_or(Presence::unknown);
+    e.last.provisional = row.boolean("provisional"), e.last.at = row.time("observed_at");
+    e.last.source = row.text("source"), e.last.instance = row.text("instance"), e.last.incarnation = row.text("incarnation");
+    e.last.unauthorized = row.boolean("unauthorized"), e.last.detail = row.text("detail");
+    e.last.heartbeat = row.maybe_time("heartbeat"), e.last.heartbeat_seen = row.maybe_time("heartbeat_seen");
+    e.last.heartbeat_changed = row.boolean("heartbeat_changed");
+    e.gone_time = row.span("gone_time"), e.gone_observations = static_cast<int>(row.integer("gone_observations"));
+    e.last_gone_counted = row.maybe_time("last_gone_counted"), e.unknown_since = row.maybe_time("unknown_since");
+    e.last_present = row.maybe_time("last_present");
+    found[row.text("agent_id")] = e;
+  }
+  return found;
+}
+
+std::map<std::string, AgentEvidence> PgStore::evidence(const std::vector<std::string>& ids) {
+  return transactions_.run("reading evidence", [&] { return ours([&] { return read_evidence(ids, false); }); });
+}
+
+std::map<std::string, AgentEvidence> PgStore::update_evidence(const std::vector<std::string>& ids, const NextEvidence& next) {
+  return transactions_.run("recording evidence", [&] {
+    return ours([&] {
+      const auto before = read_evidence(ids, true);
+      std::map<std::string, AgentEvidence> after;
+      using Texts = std::vector<std::optional<std::string>>;
+      using Times = std::vector<std::optional<Time>>;
+      Texts id, presence, source, instance, incarnation, detail;
+      std::vector<std::optional<bool>> provisional, unauthorized, changed;
+      Times at, heartbeat, seen, counted, unknown, present;
+      std::vector<std::int64_t> gone, observations;
+      for (const std::string& agent : ids) {
+        const auto found = before.find(agent);
+        const AgentEvidence e = after[agent] = next(agent, found == before.end() ? std::nullopt : std::optional(found->second));
+        id.push_back(agent), presence.push_back(to_string(e.last.presence)), source.push_back(e.last.source), instance.push_back(valid_text(e.last.instance, 200));
+        incarnation.push_back(valid_text(e.last.incarnation, 200)), detail.push_back(valid_text(e.last.detail, 500));
+        provisional.push_back(e.last.provisional), unauthorized.push_back(e.last.unauthorized), changed.push_back(e.last.heartbeat_changed);
+        at.push_back(e.last.at), heartbeat.push_back(e.last.heartbeat), seen.push_back(e.last.heartbeat_seen), counted.push_back(e.last_gone_counted);
+        unknown.push_back(e.unknown_since), present.push_back(e.last_present);
+        gone.push_back(e.gone_time.count()), observations.push_back(e.gone_observations);
+      }
+      query("INSERT INTO reconciler.agent_evidence AS a (binding_id, agent_id, presence, source, instance, incarnation, detail, provisional, unauthorized, heartbeat_changed,"
+            " observed_at, heartbeat, heartbeat_seen, last_gone_counted, unknown_since, last_present, gone_time, gone_observations)"
+            " SELECT $1, t.id, t.presence, t.source, t.instance, t.incarnation, t.detail, t.provisional, t.unauthorized, t.changed, t.at, t.heartbeat, t.seen, t.counted,"
+            " t.unknown, t.present, t.gone * interval '1 microsecond', t.observations"
+            " FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+            " AS t(id, presence, source, instance, incarnation, detail, provisional, unauthorized, changed, at, heartbeat, seen, counted, unknown, present, gone, observations)"
+            " ON CONFLICT (binding_id, agent_id) DO UPDATE SET presence = excluded.presence, source = excluded.source, instance = excluded.instance,"
+            " incarnation = excluded.incarnation, detail = excluded.detail, provisional = excluded.provisional, unauthorized = excluded.unauthorized,"
+            " heartbeat_changed = excluded.heartbeat_changed, observed_at = excluded.observed_at, heartbeat = excluded.heartbeat, heartbeat_seen = excluded.heartbeat_seen,"
+            " last_gone_counted = excluded.last_gone_counted, unknown_since = excluded.unknown_since, last_present = excluded.last_present,"
+            " gone_time = excluded.gone_time, gone_observations = excluded.gone_observations",
+            {Param::integer(b_.binding.id), Param::texts(id), Param::texts(presence), Param::texts(source), Param::texts(instance), Param::texts(incarnation),
+             Param::texts(detail), Param::booleans(provisional), Param::booleans(unauthorized), Param::booleans(changed), Param::times(at), Param::times(heartbeat),
+             Param::times(seen), Param::times(counted), Param::times(unknown), Param::times(present), Param::integers(gone), Param::integers(observations)});
+      return after;
+    });
+  });
+}
+
+bool PgStore::note_instance(const std::string& instance, Time at) {
+  if (!b_.binding.hub) return false;
+  return transactions_.run("recording the hub's instance", [&] {
+    return ours([&] {
+      const std::string id = valid_text(instance, 200);
+      const Rows before = query("SELECT last_answer FROM reconciler.hub_instance WHERE hub = $1 AND instance = $2 FOR UPDATE", {Param::text(b_.binding.hub), Param::text(id)});
+      const bool silent = before.empty() || at - before[0].time("last_answer") > minutes(10);
+      query("INSERT INTO reconciler.hub_instance AS i (hub, instance, since, last_answer) VALUES ($1, $2, $3, $3)"
+            " ON CONFLICT (hub, instance) DO UPDATE SET last_answer = greatest(i.last_answer, $3), since = CASE WHEN $4 THEN $3 ELSE i.since END",
+            {Param::text(b_.binding.hub), Param::text(id), Param::time(at), Param::boolean(silent)});
+      if (silent) query("DELETE FROM reconciler.hub_instance WHERE hub = $1 AND last_answer < $2", {Param::text(b_.binding.hub), Param::time(at - hours(24))});
+      return silent;
+    });
+  });
+}
+
+}  // namespace reconciler

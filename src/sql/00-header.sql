@@ -1,0 +1,10 @@
+-- The catalog has a schema of its own, whatever schema the functions go to. It must not exist yet: adopting a
+-- schema that somebody else made would adopt its objects too.
+DO $$
+BEGIN
+  IF '@extschema@' OPERATOR(pg_catalog.<>) 'reconciler' THEN
+    CREATE SCHEMA reconciler;
+  END IF;
+END
+$$;
+COMMENT ON SCHEMA reconciler IS 'Catalog of the extension session_reconciler: configuration, evidence, audit events.';

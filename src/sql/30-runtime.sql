@@ -1,0 +1,237 @@
+-- Runtime records: what passes remember. Not dumped: a restored copy has to look for itself.
+
+CREATE TABLE reconciler.binding_state (
+  binding_id        integer PRIMARY KEY REFERENCES reconciler.binding ON DELETE CASCADE,
+  first_pass_at     timestamptz,
+  server_started_at timestamptz,
+  timeline          bigint,
+  promoted_at       timestamptz,
+  pass_starts       timestamptz[] NOT NULL DEFAULT '{}',
+  crashes           timestamptz[] NOT NULL DEFAULT '{}',
+  safe_mode_since   timestamptz,
+  library           text,
+  last_pass_at      timestamptz,
+  last_pass_took    interval,
+  last_success_at   timestamptz,
+  last_scanned      bigint,
+  last_acted        bigint,
+  last_error        text NOT NULL DEFAULT '',
+  next_due          timestamptz,
+  stuck             jsonb NOT NULL DEFAULT '{}',
+  hub_up            boolean,
+  hub_unknown_since timestamptz,
+  hub_unauthorized  boolean NOT NULL DEFAULT false
+) WITH (fillfactor = 50);
+COMMENT ON TABLE reconciler.binding_state IS 'What passes remember of a binding.';
+COMMENT ON COLUMN reconciler.binding_state.binding_id IS 'Which binding.';
+COMMENT ON COLUMN reconciler.binding_state.first_pass_at IS 'First pass since the server''s start.';
+COMMENT ON COLUMN reconciler.binding_state.server_started_at IS 'Start of the server that first_pass_at belongs to.';
+COMMENT ON COLUMN reconciler.binding_state.timeline IS 'WAL timeline at the last pass.';
+COMMENT ON COLUMN reconciler.binding_state.promoted_at IS 'When the timeline was last seen to have changed.';
+COMMENT ON COLUMN reconciler.binding_state.pass_starts IS 'Starts of the latest passes, newest first: the observed distance of passes.';
+COMMENT ON COLUMN reconciler.binding_state.crashes IS 'Starts of passes that never ended because the server crashed.';
+COMMENT ON COLUMN reconciler.binding_state.safe_mode_since IS 'Safe mode: passes crashed the server three times in 10 minutes; nothing is scanned or sent until set_mode() or another library.';
+COMMENT ON COLUMN reconciler.binding_state.library IS 'Library version of the last pass.';
+COMMENT ON COLUMN reconciler.binding_state.last_pass_at IS 'Start of the last pass.';
+COMMENT ON COLUMN reconciler.binding_state.last_pass_took IS 'Its duration.';
+COMMENT ON COLUMN reconciler.binding_state.last_success_at IS 'End of the last pass that ended well.';
+COMMENT ON COLUMN reconciler.binding_state.last_scanned IS 'Sessions it looked at.';
+COMMENT ON COLUMN reconciler.binding_state.last_acted IS 'Sessions it did something to.';
+COMMENT ON COLUMN reconciler.binding_state.last_error IS 'Why it failed; empty: it did not.';
+COMMENT ON COLUMN reconciler.binding_state.next_due IS 'When the next thing is due, as far as known.';
+COMMENT ON COLUMN reconciler.binding_state.stuck IS 'Stuck sessions by state at the last pass.';
+COMMENT ON COLUMN reconciler.binding_state.hub_up IS 'Whether the hub answered properly when last asked; NULL: never asked.';
+COMMENT ON COLUMN reconciler.binding_state.hub_unknown_since IS 'Since when it does not.';
+COMMENT ON COLUMN reconciler.binding_state.hub_unauthorized IS 'It refused our credential.';
+
+CREATE TABLE reconciler.episode (
+  binding_id        integer NOT NULL REFERENCES reconciler.binding ON DELETE CASCADE,
+  session_id        text NOT NULL,
+  state             text NOT NULL,
+  agent_id          text,
+  runtime_id        text,
+  created           text,
+  first_seen        timestamptz NOT NULL,
+  entered           timestamptz NOT NULL,
+  attempts          integer NOT NULL DEFAULT 0,
+  accepted          integer NOT NULL DEFAULT 0,
+  tries             integer NOT NULL DEFAULT 0,
+  first_accepted    timestamptz,
+  command_id        text,
+  hub_command_id    text,
+  accepted_at       timestamptz,
+  lease_until       timestamptz,
+  last_attempt      timestamptz,
+  last_result       text NOT NULL DEFAULT '',
+  next_attempt      timestamptz,
+  unreachable_since timestamptz,
+  quarantined       timestamptz,
+  write_failed      timestamptz,
+  completion_seen   timestamptz,
+  session_gone      timestamptz,
+  retry_requested   timestamptz,
+  last_command_seen text,
+  last_would        text NOT NULL DEFAULT '',
+  detected          boolean NOT NULL DEFAULT false,
+  PRIMARY KEY (binding_id, session_id)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+COMMENT ON TABLE reconciler.episode IS 'One stay of a session in a watched state, with its attempts: narrow, so that a retry never writes the session''s own row.';
+COMMENT ON COLUMN reconciler.episode.binding_id IS 'Whose session.';
+COMMENT ON COLUMN reconciler.episode.session_id IS 'Key of the session as text.';
+COMMENT ON COLUMN reconciler.episode.state IS 'The watched state.';
+COMMENT ON COLUMN reconciler.episode.agent_id IS 'Agent that the row names.';
+COMMENT ON COLUMN reconciler.episode.runtime_id IS 'Runtime id, where mapped.';
+COMMENT ON COLUMN reconciler.episode.created IS 'Creation time as text, where mapped: part of the identity.';
+COMMENT ON COLUMN reconciler.episode.first_seen IS 'Our first sight.';
+COMMENT ON COLUMN reconciler.episode.entered IS 'Age counts from here: the mapped column as first seen, never after first_seen.';
+COMMENT ON COLUMN reconciler.episode.attempts IS 'Tries that count to the cap.';
+COMMENT ON COLUMN reconciler.episode.accepted IS 'Tries that the hub accepted.';
+COMMENT ON COLUMN reconciler.episode.tries IS 'All tries, for the backoff.';
+COMMENT ON COLUMN reconciler.episode.first_accepted IS 'When the first was accepted.';
+COMMENT ON COLUMN reconciler.episode.command_id IS 'Idempotency key of a try whose outcome is not known.';
+COMMENT ON COLUMN reconciler.episode.hub_command_id IS 'The hub''s id of the last accepted try.';
+COMMENT ON COLUMN reconciler.episode.accepted_at IS 'When the last try was accepted.';
+COMMENT ON COLUMN reconciler.episode.lease_until IS 'Somebody sends it until then.';
+COMMENT ON COLUMN reconciler.episode.last_attempt IS 'Last try.';
+COMMENT ON COLUMN reconciler.episode.last_result IS 'What came of it.';
+COMMENT ON COLUMN reconciler.episode.next_attempt IS 'No try before.';
+COMMENT ON COLUMN reconciler.episode.unreachable_since IS 'Every try since reached nobody.';
+COMMENT ON COLUMN reconciler.episode.quarantined IS 'Set aside since.';
+COMMENT ON COLUMN reconciler.episode.write_failed IS 'Closing it raised an error; tried again an hour later.';
+COMMENT ON COLUMN reconciler.episode.completion_seen IS 'First sight of a completion without a time of its own.';
+COMMENT ON COLUMN reconciler.episode.session_gone IS 'The hub called the session gone.';
+COMMENT ON COLUMN reconciler.episode.retry_requested IS 'An operator asked for a try.';
+COMMENT ON COLUMN reconciler.episode.last_command_seen IS 'Newest stop in the command table when the last try was claimed.';
+COMMENT ON COLUMN reconciler.episode.last_would IS 'observe mode: what was noted last.';
+COMMENT ON COLUMN reconciler.episode.detected IS 'Counted in sessions_stuck_terminating_total.';
+
+CREATE TABLE reconciler.agent_evidence (
+  binding_id        integer NOT NULL REFERENCES reconciler.binding ON DELETE CASCADE,
+  agent_id          text NOT NULL,
+  presence          text NOT NULL CHECK (presence IN ('present', 'gone', 'unknown')),
+  provisional       boolean NOT NULL,
+  observed_at       timestamptz NOT NULL,
+  source            text NOT NULL,
+  instance          text NOT NULL,
+  incarnation       text NOT NULL,
+  unauthorized      boolean NOT NULL,
+  detail            text NOT NULL,
+  heartbeat         timestamptz,
+  heartbeat_seen    timestamptz,
+  heartbeat_changed boolean NOT NULL,
+  gone_time         interval NOT NULL,
+  gone_observations integer NOT NULL,
+  last_gone_counted timestamptz,
+  unknown_since     timestamptz,
+  last_present      timestamptz,
+  next_command      timestamptz,
+  PRIMARY KEY (binding_id, agent_id)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE reconciler.agent_evidence IS 'What our own looks know of each agent; gone time is accumulated here.';
+COMMENT ON COLUMN reconciler.agent_evidence.binding_id IS 'For which binding.';
+COMMENT ON COLUMN reconciler.agent_evidence.agent_id IS 'The agent.';
+COMMENT ON COLUMN reconciler.agent_evidence.presence IS 'present, gone or unknown at the last look.';
+COMMENT ON COLUMN reconciler.agent_evidence.provisional IS 'present by one look only: good for retries and vetoes.';
+COMMENT ON COLUMN reconciler.agent_evidence.observed_at IS 'The last look.';
+COMMENT ON COLUMN reconciler.agent_evidence.source IS 'hub or heartbeat.';
+COMMENT ON COLUMN reconciler.agent_evidence.instance IS 'Hub instance that answered, where it names itself.';
+COMMENT ON COLUMN reconciler.agent_evidence.incarnation IS 'The agent''s incarnation, where known.';
+COMMENT ON COLUMN reconciler.agent_evidence.unauthorized IS 'The hub refused our credential.';
+COMMENT ON COLUMN reconciler.agent_evidence.detail IS 'One sentence about the look.';
+COMMENT ON COLUMN reconciler.agent_evidence.heartbeat IS 'Heartbeat value last seen.';
+COMMENT ON COLUMN reconciler.agent_evidence.heartbeat_seen IS 'When we first saw that value.';
+COMMENT ON COLUMN reconciler.agent_evidence.heartbeat_changed IS 'We saw it change to that value.';
+COMMENT ON COLUMN reconciler.agent_evidence.gone_time IS 'Accumulated time gone.';
+COMMENT ON COLUMN reconciler.agent_evidence.gone_observations IS 'Looks that said gone, each observation_spacing apart.';
+COMMENT ON COLUMN reconciler.agent_evidence.last_gone_counted IS 'The last of them.';
+COMMENT ON COLUMN reconciler.agent_evidence.unknown_since IS 'Unknown since.';
+COMMENT ON COLUMN reconciler.agent_evidence.last_present IS 'Last seen present.';
+COMMENT ON COLUMN reconciler.agent_evidence.next_command IS 'No command to it before: the spacing of commands.';
+
+CREATE TABLE reconciler.hub_instance (
+  hub         text NOT NULL REFERENCES reconciler.hub ON DELETE CASCADE ON UPDATE CASCADE,
+  instance    text NOT NULL,
+  since       timestamptz NOT NULL,
+  last_answer timestamptz NOT NULL,
+  PRIMARY KEY (hub, instance)
+);
+COMMENT ON TABLE reconciler.hub_instance IS 'Hub instances that answered lately.';
+COMMENT ON COLUMN reconciler.hub_instance.hub IS 'The hub.';
+COMMENT ON COLUMN reconciler.hub_instance.instance IS 'The instance''s id; empty for hubs that name none.';
+COMMENT ON COLUMN reconciler.hub_instance.since IS 'First answer after a silence of 10 minutes or more.';
+COMMENT ON COLUMN reconciler.hub_instance.last_answer IS 'Last answer.';
+
+CREATE TABLE reconciler.hub_address (
+  hub          text NOT NULL REFERENCES reconciler.hub ON DELETE CASCADE ON UPDATE CASCADE,
+  address      text NOT NULL,
+  last_answer  timestamptz,
+  probed_at    timestamptz,
+  probe_ok     boolean,
+  probe_detail text,
+  probe_took   interval,
+  clock_off    interval,
+  PRIMARY KEY (hub, address)
+);
+COMMENT ON TABLE reconciler.hub_address IS 'What each address of a hub answered last, to passes and to CALL probe_hub().';
+COMMENT ON COLUMN reconciler.hub_address.hub IS 'The hub.';
+COMMENT ON COLUMN reconciler.hub_address.address IS 'The address.';
+COMMENT ON COLUMN reconciler.hub_address.last_answer IS 'Last proper answer to a pass or a probe.';
+COMMENT ON COLUMN reconciler.hub_address.probed_at IS 'Last CALL probe_hub().';
+COMMENT ON COLUMN reconciler.hub_address.probe_ok IS 'Whether it answered properly then.';
+COMMENT ON COLUMN reconciler.hub_address.probe_detail IS 'One sentence about that answer.';
+COMMENT ON COLUMN reconciler.hub_address.probe_took IS 'How long it took.';
+COMMENT ON COLUMN reconciler.hub_address.clock_off IS 'Hub clock minus database clock, by its Date header.';
+
+CREATE TABLE reconciler.brake (
+  binding_id      integer PRIMARY KEY REFERENCES reconciler.binding ON DELETE CASCADE,
+  minute          bigint NOT NULL DEFAULT 0,
+  inferred        integer[] NOT NULL DEFAULT '{0,0,0,0,0,0,0,0,0,0}',
+  user_minute     bigint NOT NULL DEFAULT 0,
+  user_requested  integer[] NOT NULL DEFAULT '{0,0,0,0,0,0,0,0,0,0}',
+  tripped         timestamptz,
+  tripped_due     bigint NOT NULL DEFAULT 0,
+  tripped_why     text NOT NULL DEFAULT '',
+  allowance       bigint NOT NULL DEFAULT 0 CHECK (allowance >= 0)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE reconciler.brake IS 'The budget of forces; every pass spends from this one locked row.';
+COMMENT ON COLUMN reconciler.brake.binding_id IS 'Whose budget.';
+COMMENT ON COLUMN reconciler.brake.minute IS 'Unix minute of inferred[1].';
+COMMENT ON COLUMN reconciler.brake.inferred IS 'Inferred forces by minute, newest first.';
+COMMENT ON COLUMN reconciler.brake.user_minute IS 'Unix minute of user_requested[1].';
+COMMENT ON COLUMN reconciler.brake.user_requested IS 'Forces that a user asked for by minute, newest first.';
+COMMENT ON COLUMN reconciler.brake.tripped IS 'Tripped since; nothing is inferred until reset_brake().';
+COMMENT ON COLUMN reconciler.brake.tripped_due IS 'How many were due when it tripped.';
+COMMENT ON COLUMN reconciler.brake.tripped_why IS 'The arithmetic.';
+COMMENT ON COLUMN reconciler.brake.allowance IS 'Forces that reset_brake() still lets through.';
+
+CREATE TABLE reconciler.counter (
+  binding_id integer NOT NULL REFERENCES reconciler.binding ON DELETE CASCADE,
+  name       text NOT NULL,
+  label      text NOT NULL DEFAULT '',
+  value      double precision NOT NULL,
+  PRIMARY KEY (binding_id, name, label)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE reconciler.counter IS 'Exact counters: each grows in the transaction that did what it counts.';
+COMMENT ON COLUMN reconciler.counter.binding_id IS 'Whose.';
+COMMENT ON COLUMN reconciler.counter.name IS 'Metric.';
+COMMENT ON COLUMN reconciler.counter.label IS 'Value of its one label, or empty.';
+COMMENT ON COLUMN reconciler.counter.value IS 'Sum since CREATE EXTENSION.';
+
+CREATE SEQUENCE reconciler.pass_id;
+COMMENT ON SEQUENCE reconciler.pass_id IS 'Numbers of passes.';
+CREATE TABLE reconciler.pass (
+  pass_id    bigint PRIMARY KEY,
+  binding_id integer NOT NULL REFERENCES reconciler.binding ON DELETE CASCADE,
+  started_at timestamptz NOT NULL,
+  pid        integer NOT NULL
+);
+COMMENT ON TABLE reconciler.pass IS 'Passes that have begun and not ended.';
+COMMENT ON COLUMN reconciler.pass.pass_id IS 'Number of the pass.';
+COMMENT ON COLUMN reconciler.pass.binding_id IS 'Over which binding.';
+COMMENT ON COLUMN reconciler.pass.started_at IS 'When it began.';
+COMMENT ON COLUMN reconciler.pass.pid IS 'Process that ran it.';
+-- Unlogged on purpose: crash recovery empties it and a clean shutdown keeps it, so a pass without its witness
+-- is one that a crash ended.
+CREATE UNLOGGED TABLE reconciler.pass_witness (pass_id bigint PRIMARY KEY);
+COMMENT ON TABLE reconciler.pass_witness IS 'One row per running pass; crash recovery empties it, which tells a crash from an orderly end.';
+COMMENT ON COLUMN reconciler.pass_witness.pass_id IS 'Number of the pass.';

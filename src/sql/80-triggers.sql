@@ -1,0 +1,58 @@
+-- What a person edits by hand in the configuration is an event, and the worker looks at once. Our own functions say
+-- so themselves (reconciler.own_change()). Nothing happens while a dump is restored: its rows come by INSERT triggers
+-- too, and events of theirs would take the ids that the dumped events bring along.
+
+CREATE FUNCTION reconciler.configuration_changed() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  was jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
+  becomes jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
+  whole jsonb := coalesce(becomes, was);
+  about reconciler.binding;
+  written bigint;
+  happened text := 'policy_changed';
+BEGIN
+  -- pg_dump and pg_restore put this in front of everything; nobody else has a reason to.
+  IF reconciler.own_change() OR (TG_OP = 'INSERT' AND current_setting('check_function_bodies') = 'off') THEN
+    RETURN NULL;
+  END IF;
+  IF TG_TABLE_NAME = 'policy' THEN
+    SELECT b.* INTO about FROM reconciler.binding AS b WHERE b.binding_id = (whole->>'binding_id')::integer;
+    IF NOT FOUND THEN
+      RETURN NULL;  -- it goes with its binding
+    END IF;
+  ELSIF TG_TABLE_NAME = 'binding' THEN
+    about := CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+    happened := CASE WHEN TG_OP = 'DELETE' THEN 'detached' WHEN was->>'mode' <> becomes->>'mode' THEN 'mode_changed' ELSE happened END;
+  END IF;
+  -- Of an update only what differs; else the whole row.
+  IF TG_OP = 'UPDATE' THEN
+    SELECT jsonb_object_agg(o.key, o.value), jsonb_object_agg(o.key, becomes->o.key) INTO was, becomes
+      FROM jsonb_each(was) AS o WHERE o.value IS DISTINCT FROM becomes->o.key;
+  END IF;
+  INSERT INTO reconciler.event (at, schema_name, table_name, kind, from_state, to_state, reason, rule, actor, evidence)
+    VALUES (reconciler.clock(), about.schema_name, about.table_name, happened,
+            CASE WHEN happened = 'mode_changed' THEN was->>'mode' END, CASE WHEN happened = 'mode_changed' THEN becomes->>'mode' END,
+            CASE WHEN happened = 'mode_changed' THEN becomes->>'mode_reason' END, 'by hand', reconciler.acting_role(),
+            jsonb_strip_nulls(jsonb_build_object('table', 'reconciler.' || TG_TABLE_NAME, 'operation', TG_OP, 'state', whole->'state', 'hub', CASE WHEN TG_TABLE_NAME = 'hub' THEN whole->'name' END))
+              || jsonb_build_object('old', was, 'new', becomes))
+    RETURNING id INTO written;
+  PERFORM pg_notify('session_reconciler', json_build_object('table', about.schema_name || '.' || about.table_name,
+                    'pass_id', NULL, 'first', written, 'last', written)::text);
+  PERFORM reconciler.wake_worker();
+  RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION reconciler.configuration_changed() FROM PUBLIC;
+COMMENT ON FUNCTION reconciler.configuration_changed() IS
+  'Notes what is changed by hand in reconciler.policy, hub and binding: kind policy_changed, mode_changed or detached, old and new values in evidence.';
+
+CREATE TRIGGER noted AFTER INSERT OR DELETE ON reconciler.policy FOR EACH ROW EXECUTE FUNCTION reconciler.configuration_changed();
+CREATE TRIGGER noted_update AFTER UPDATE ON reconciler.policy FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
+  EXECUTE FUNCTION reconciler.configuration_changed();
+CREATE TRIGGER noted AFTER INSERT OR DELETE ON reconciler.hub FOR EACH ROW EXECUTE FUNCTION reconciler.configuration_changed();
+CREATE TRIGGER noted_update AFTER UPDATE ON reconciler.hub FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
+  EXECUTE FUNCTION reconciler.configuration_changed();
+CREATE TRIGGER noted AFTER DELETE ON reconciler.binding FOR EACH ROW EXECUTE FUNCTION reconciler.configuration_changed();
+-- A pass that finds its table broken writes an event of kind error itself.
+CREATE TRIGGER noted_update AFTER UPDATE ON reconciler.binding FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.* AND NOT (NEW.mode = 'broken' AND OLD.mode <> 'broken'))
+  EXECUTE FUNCTION reconciler.configuration_changed();

@@ -1,0 +1,152 @@
+-- Setting up: what attach_sessions(), detach_sessions(), set_hub(), create_control_plane() and preflight() promise.
+-- The errors with their words are in sql/attach.sql.
+BEGIN;
+SET client_min_messages = warning;
+CREATE SCHEMA sr;
+CREATE EXTENSION session_reconciler SCHEMA sr;
+CREATE SCHEMA app;
+SET search_path = app, sr, public;
+SELECT * FROM no_plan();
+
+SELECT set_eq('SELECT name FROM reconciler.hub_profile WHERE built_in', ARRAY['standard', 'streamspace'], 'the profiles are built in');
+
+-- Keys of any type.
+DO $$
+DECLARE
+  kind text;
+BEGIN
+  FOREACH kind IN ARRAY ARRAY['integer', 'bigint', 'text', 'varchar(40)', 'uuid', 'numeric', 'bytea', 'timestamptz', 'char(8)', 'date', 'inet'] LOOP
+    EXECUTE format('CREATE TABLE %I (k %s PRIMARY KEY, state text)', 'key_' || kind, kind);
+  END LOOP;
+END $$;
+SELECT lives_ok(format('SELECT attach_sessions(%L)', c.oid::regclass), 'key of type ' || substr(c.relname, 5))
+  FROM pg_class c WHERE c.relnamespace = 'app'::regnamespace AND c.relkind = 'r' AND c.relname LIKE 'key%' ORDER BY c.relname;
+SELECT is((SELECT count(DISTINCT columns->>'key') FROM reconciler.binding), 1::bigint, 'each by its primary key');
+DO $$
+DECLARE
+  b record;
+BEGIN
+  FOR b IN SELECT sessions FROM reconciler.binding LOOP
+    PERFORM sr.detach_sessions(b.sessions);
+  END LOOP;
+END $$;
+SELECT is_empty('SELECT 1 FROM reconciler.policy', 'policies go with their binding');
+
+-- Names that need quotes.
+CREATE SCHEMA "My App";
+CREATE TABLE "My App"."the ""sessions""" ("Session Id" text PRIMARY KEY, "State" text, "select" text, "Updated At" timestamptz);
+SELECT lives_ok($$SELECT attach_sessions('"My App"."the ""sessions"""', options => '{"state_column": "State", "agent_column": "select", "entered_column": "Updated At"}')$$,
+                'names with spaces, quotes and key words');
+SELECT matches((SELECT hint FROM preflight() WHERE check_name LIKE '%index terminating'),
+               'CREATE INDEX CONCURRENTLY ON "My App"."the ""sessions""" \("Updated At", "Session Id"\) WHERE "State" = ''terminating'';', 'DDL that is recommended is quoted');
+SELECT is(detach_sessions('"My App"."the ""sessions"""'), 'detached', 'and by that name it is detached');
+
+-- A domain is what it is made of; a unique index does for a key; the shortest wins.
+CREATE DOMAIN session_state AS varchar(20) CHECK (VALUE <> 'closed');
+CREATE TABLE domains (a integer NOT NULL, b integer NOT NULL, id text NOT NULL UNIQUE, state session_state, PRIMARY KEY (a, b));
+SELECT lives_ok($$SELECT attach_sessions('domains')$$, 'a state of a domain over varchar, a key by a unique index');
+SELECT is((SELECT columns->>'key' FROM reconciler.binding), 'id', 'the key that is unique by itself');
+SELECT is(detach_sessions('app.domains'), 'detached', 'detached');
+SELECT throws_ok($$SELECT attach_sessions('domains', options => '{"policies": {"terminating": {"becomes": "closed"}}}')$$, '22023', NULL, 'a state that the domain refuses');
+
+-- Two tables of one name.
+CREATE SCHEMA other;
+CREATE TABLE app.twin (id integer PRIMARY KEY, state text);
+CREATE TABLE other.twin (id integer PRIMARY KEY, state text);
+SELECT lives_ok($$SELECT attach_sessions('app.twin'), attach_sessions('other.twin')$$, 'two tables of one name');
+SELECT throws_ok($$SELECT detach_sessions('twin')$$, '42725', NULL, 'which one?');
+ALTER TABLE other.twin RENAME TO single;
+SELECT is(detach_sessions('other.single'), 'detached', 'by the name that it has now');
+SELECT throws_ok($$SELECT detach_sessions('other.twin')$$, '42704', NULL, 'it is gone');
+SELECT throws_ok($$SELECT detach_sessions('no such; table')$$, '42602', NULL, 'no name at all');
+SELECT throws_ok('SELECT detach_sessions(NULL::text)', '22004', NULL, 'nothing');
+SELECT is(detach_sessions('app.twin'::regclass), 'detached', 'by regclass');
+
+-- Related tables are found in the same schema, refused or named.
+CREATE TABLE sessions (id text PRIMARY KEY, state text, agent_id text, updated_at timestamptz);
+CREATE TABLE agents (agent_id text PRIMARY KEY, last_heartbeat timestamptz);
+CREATE TABLE agent_commands (command_id text, session_id text, action text);
+CREATE TABLE log (actor text, action text, resource_id text, must text NOT NULL);
+SELECT lives_ok($$SELECT attach_sessions('sessions')$$, 'attached');
+SELECT set_eq($$SELECT jsonb_object_keys(related) FROM reconciler.binding$$, ARRAY['agents'], 'agents are used, commands lack a column');
+SELECT is(detach_sessions('sessions'), 'detached', 'again');
+SELECT throws_ok($$SELECT attach_sessions('sessions', options => '{"commands_table": "agent_commands"}')$$, '55000', NULL, 'who is asked for must do');
+SELECT throws_ok($$SELECT attach_sessions('sessions', options => '{"audit_table": "log"}')$$, '55000', NULL, 'a column that nobody fills');
+SELECT throws_ok($$SELECT attach_sessions('sessions', options => '{"audit_table": "nowhere.log"}')$$, '42P01', NULL, 'no such table');
+ALTER TABLE log ALTER must SET DEFAULT '';
+SELECT lives_ok($$SELECT attach_sessions('sessions', options => '{"agents_table": false, "audit_table": "app.log", "agent_column": null}')$$, 'refused, and named');
+SELECT results_eq('SELECT related, columns ? ''agent'' FROM reconciler.binding',
+                  $$VALUES ('{"audit": {"table": "app.log", "columns": {"actor": "actor", "action": "action", "resource_id": "resource_id"}}}'::jsonb, false)$$, 'as written');
+
+-- disconnect_cleanup.
+SELECT is((SELECT count(*) FROM reconciler.policy WHERE enabled), 1::bigint, 'by default only terminating is acted on');
+SELECT is(detach_sessions('sessions'), 'detached', 'again');
+SELECT lives_ok($$SELECT attach_sessions('sessions', options => '{"disconnect_cleanup": true, "policies": {"hibernated": null, "running": {"gone_after": "45 s"}}}')$$, 'attached');
+SELECT results_eq('SELECT state, enabled, stuck_after, gone_after, becomes, reason FROM reconciler.policy ORDER BY state',
+  $$VALUES ('running', true, NULL::interval, '45 s'::interval, 'terminated', 'agent_disconnected'), ('terminating', true, '5 min', '10 min', 'terminated', 'agent_unavailable')$$,
+  'disconnect_cleanup turns policies on, others are left out or changed');
+
+-- Events of what is done by hand.
+DELETE FROM reconciler.binding;
+SELECT results_eq($$SELECT kind, rule, table_name::text COLLATE "default" FROM reconciler.event ORDER BY id DESC LIMIT 1$$, $$VALUES ('detached', 'by hand', 'sessions')$$, 'a deleted binding is an event, its policies are not');
+-- A dump's rows come by INSERT; pg_dump says before that function bodies are not to be checked.
+SET check_function_bodies = off;
+CREATE TEMPORARY TABLE before AS SELECT count(*) AS n FROM reconciler.event;
+INSERT INTO reconciler.hub (name, base_urls, profile) VALUES ('restored', '{http://localhost:9}', 'standard');
+SELECT is((SELECT count(*) FROM reconciler.event), (SELECT n FROM before), 'rows of a dump are no event');
+RESET check_function_bodies;
+INSERT INTO reconciler.hub (name, base_urls, profile) VALUES ('by hand', '{http://localhost:9}', 'standard');
+SELECT is((SELECT count(*) FROM reconciler.event), (SELECT n + 1 FROM before), 'a row by hand is');
+DELETE FROM reconciler.hub;
+
+-- preflight().
+SELECT lives_ok($$SELECT set_hub('hub', 'http://localhost:9')$$, 'a hub on loopback needs no credential');
+SELECT lives_ok($$SELECT attach_sessions('sessions')$$, 'attached');
+SELECT set_has('SELECT DISTINCT check_name FROM preflight()',
+  $$VALUES ('version'), ('worker'), ('worker slots'), ('credentials'), ('hub hub'), ('events'), ('app.sessions: mode'), ('app.sessions: mapping'), ('app.sessions: identity'),
+    ('app.sessions: owner'), ('app.sessions: row security'), ('app.sessions: rights'), ('app.sessions: triggers'), ('app.sessions: time zone'), ('app.sessions: index terminating')$$,
+  'everything that preflight() looks at');
+SELECT is_empty($$SELECT status FROM preflight() WHERE status NOT IN ('ok', 'warn', 'fail')$$, 'ok, warn or fail');
+SELECT results_eq($$SELECT status, hint FROM preflight() WHERE check_name = 'hub hub'$$, $$VALUES ('warn', 'CALL probe_hub(''hub'');')$$, 'never probed');
+UPDATE reconciler.hub_address SET probed_at = now();
+INSERT INTO reconciler.hub_address (hub, address, probed_at, probe_ok, probe_detail, clock_off) VALUES ('hub', 'http://localhost:9', now(), false, 'connection refused', '-70 s');
+SELECT results_eq($$SELECT check_name, status FROM preflight() WHERE check_name ~ 'hub$' ORDER BY 1$$, $$VALUES ('clock hub', 'fail'), ('hub hub', 'fail')$$, 'a hub that does not answer, a clock that is off');
+UPDATE reconciler.binding SET armed_name = 'elsewhere';
+SELECT is((SELECT status FROM preflight() WHERE check_name = 'app.sessions: identity'), 'fail', 'a copy');
+INSERT INTO reconciler.brake (binding_id, tripped, tripped_why) SELECT binding_id, now(), '30 due, 20 allowed' FROM reconciler.binding;
+SELECT is((SELECT status FROM preflight() WHERE check_name = 'app.sessions: brake'), 'fail', 'a tripped brake');
+CREATE INDEX ON sessions (updated_at, id) WHERE state = 'terminating';
+SELECT is((SELECT status FROM preflight() WHERE check_name = 'app.sessions: index terminating'), 'ok', 'an index that serves');
+DROP INDEX sessions_updated_at_id_idx;
+CREATE INDEX ON sessions (updated_at, id) WHERE state <> 'terminating';
+CREATE INDEX ON sessions (agent_id, state);
+CREATE INDEX ON sessions (updated_at) WHERE state = 'terminating' AND agent_id IS NOT NULL;
+SELECT is((SELECT status FROM preflight() WHERE check_name = 'app.sessions: index terminating'), 'warn', 'indexes that don''t');
+CREATE INDEX ON sessions (state);
+SELECT is((SELECT status FROM preflight() WHERE check_name = 'app.sessions: index terminating'), 'ok', 'an index that leads with the state');
+ALTER TABLE sessions DROP COLUMN agent_id;
+SELECT results_eq($$SELECT status, detail FROM preflight() WHERE check_name = 'app.sessions: mapping'$$, $$VALUES ('fail', 'column "agent_id" of table app.sessions does not exist')$$, 'a column that vanished');
+DROP TABLE sessions CASCADE;
+SELECT matches((SELECT hint FROM preflight() WHERE check_name = 'app.sessions: mapping' AND status = 'fail'), 'detach_sessions', 'a table that vanished');
+SELECT is(detach_sessions('app.sessions'), 'detached', 'and can be detached');
+SELECT ok(EXISTS (SELECT FROM preflight() WHERE check_name = 'attached tables' AND status = 'warn'), 'nothing is attached');
+
+-- create_control_plane().
+DROP TABLE agents, agent_commands;
+CREATE SCHEMA plane;
+SET search_path = plane, sr, public;
+CREATE TABLE agents (id integer);
+SELECT throws_ok('SELECT create_control_plane()', '42P07', NULL, 'a name that is taken');
+SELECT hasnt_table('plane', 'sessions', 'and nothing was created');
+DROP TABLE agents;
+SELECT lives_ok('SELECT create_control_plane()', 'in the current schema');
+SELECT has_table('plane', name, name || ' is there') FROM unnest(ARRAY['sessions', 'agents', 'agent_commands', 'audit_log']) AS name;
+SELECT is((SELECT mode FROM reconciler.binding), 'enforce', 'attached to be acted on');
+SELECT set_eq('SELECT jsonb_object_keys(related) FROM reconciler.binding', ARRAY['agents', 'commands', 'audit'], 'with all its tables');
+SELECT set_eq('SELECT jsonb_object_keys(columns) FROM reconciler.binding', ARRAY['key', 'state', 'agent', 'runtime', 'created', 'entered', 'updated', 'reason', 'closed'], 'and all its columns');
+SELECT is_empty($$SELECT detail FROM preflight() WHERE check_name ~ ': (index|rights|mapping|time zone|row)' AND status <> 'ok'$$, 'nothing is left to be done');
+SELECT throws_ok($$SELECT create_control_plane('reconciler')$$, '3F000', NULL, 'not in our own schema');
+SELECT throws_ok($$SELECT create_control_plane(NULL)$$, '3F000', NULL, 'nor nowhere');
+
+SELECT * FROM finish();
+ROLLBACK;

@@ -1,0 +1,138 @@
+// One pass against a world in memory: what it does, in which order, and what it leaves alone.
+#include <gtest/gtest.h>
+
+#include "support/fake_world.hpp"
+
+namespace reconciler::test {
+namespace {
+
+struct PassTest : testing::Test {
+  FakeStore store;
+  FakeHub hub{store};
+  FakeWaiter waiter{store};
+  PassEnd run(bool ask_again = false) { return Pass(store, &hub, waiter).run(ask_again); }
+};
+
+TEST_F(PassTest, AFreshSessionAsksNobody) {
+  store.add("s", "a", minutes(4));
+  const PassEnd end = run();
+  EXPECT_EQ(hub.looks, 0);
+  EXPECT_EQ(end.next_due, store.clock + minutes(1));
+}
+
+TEST_F(PassTest, ARetryIsClaimedBeforeItIsSentAndRecordedAfter) {
+  store.add("s", "a", minutes(6));
+  hub.says["a"] = Presence::present;
+  run();
+  EXPECT_EQ(store.log, (std::vector<std::string>{"begin", "stuck 1", "claim 1", "send s", "record 1", "end"}));
+  EXPECT_EQ(hub.sent, std::vector<std::string>{"key-s"});
+}
+
+TEST_F(PassTest, WhatIsNotClaimedIsNotSent) {
+  store.add("s1", "a", minutes(6)), store.add("s2", "a", minutes(6));
+  store.refuse_claims = {"s1"};
+  hub.says["a"] = Presence::present;
+  run();
+  EXPECT_FALSE(store.logged("send s1"));
+  EXPECT_TRUE(store.logged("send s2"));
+}
+
+TEST_F(PassTest, AnAgentGoneForLongEnoughClosesOnAUsersRequestWithoutTheBrake) {
+  store.add("s", "a", minutes(30));
+  store.gone("a", minutes(10));
+  hub.says["a"] = Presence::gone;
+  run();
+  EXPECT_TRUE(store.logged("force asked 1"));
+  EXPECT_EQ(store.brake_due, 0);
+}
+
+TEST_F(PassTest, AnUnknownAgentClosesNothing) {
+  store.add("s", "a", minutes(30));
+  store.gone("a", hours(5));
+  const PassEnd end = run();
+  EXPECT_EQ(store.closed, 0);
+  EXPECT_EQ(end.next_due, store.clock + seconds(10));  // asked again after observation_spacing
+}
+
+TEST_F(PassTest, ACallAsksAgainInsideThePass) {
+  store.add("s", "a", minutes(30));
+  const PassEnd end = run(true);
+  EXPECT_EQ(hub.looks, 2);
+  EXPECT_EQ(waiter.waited, std::vector<Duration>{seconds(10)});
+  EXPECT_EQ(end.scanned, 1);  // not twice
+}
+
+TEST_F(PassTest, InferredForcesAreCountedBeforeTheFirstIsDone) {
+  Policy running;
+  running.state = "running", running.stuck_after.reset(), running.gone_after = seconds(30), running.reason = "agent_disconnected";
+  running.user_requested = false, running.no_agent = NoAgent::show, running.retry_action = "";
+  store.bind.policies = {running};
+  store.bind.batch_size = 2;
+  for (const char* key : {"s1", "s2", "s3"}) store.add(key, "a", hours(1), "running");
+  store.gone("a", minutes(1));
+  hub.says["a"] = Presence::gone;
+  store.brake_lets = false;
+  run();
+  EXPECT_EQ(store.brake_due, 3);
+  EXPECT_EQ(store.closed, 0);
+  store.brake_lets = true;
+  run();
+  EXPECT_EQ(store.closed, 3);
+}
+
+TEST_F(PassTest, ObserveModeNotesOnceAndSendsNothing) {
+  store.gates.mode = Mode::observe;
+  store.add("s", "a", minutes(6));
+  hub.says["a"] = Presence::present;
+  run();
+  EXPECT_TRUE(store.logged("would 1"));
+  EXPECT_TRUE(hub.sent.empty());
+  store.log.clear();
+  store.rows[0].episode.last_would = "retry_due retry";
+  run();
+  EXPECT_FALSE(store.logged("would 1"));
+}
+
+TEST_F(PassTest, APausedBindingStillLooksButDoesNothing) {
+  store.gates.paused = true;
+  store.add("s", "a", minutes(6)), store.add("t", "b", minutes(30));
+  store.gone("b", hours(1));
+  hub.says["a"] = Presence::present, hub.says["b"] = Presence::gone;
+  run();
+  EXPECT_EQ(hub.looks, 1);
+  EXPECT_EQ(store.closed, 0);
+  EXPECT_TRUE(hub.sent.empty());
+}
+
+TEST_F(PassTest, AnUnconfirmedCopyAsksNobody) {
+  store.gates.identity_confirmed = false;
+  store.add("s", "a", minutes(6));
+  run();
+  EXPECT_EQ(hub.looks, 0);
+}
+
+TEST_F(PassTest, SafeModeScansNothing) {
+  store.gates.safe_mode = true;
+  store.add("s", "a", minutes(6));
+  EXPECT_EQ(run().scanned, 0);
+  EXPECT_EQ(hub.looks, 0);
+}
+
+TEST_F(PassTest, AnAgentIsAskedOnceAPassHoweverManyBatches) {
+  store.bind.batch_size = 1;
+  for (const char* key : {"s1", "s2", "s3"}) store.add(key, "a", minutes(6));
+  hub.says["a"] = Presence::present;
+  run();
+  EXPECT_EQ(hub.looks, 1);
+  EXPECT_EQ(hub.sent.size(), 3u);
+}
+
+TEST_F(PassTest, AFailureEndsThePassByItself) {
+  store.add("s", "a", minutes(30));
+  waiter.cancel = true;
+  EXPECT_THROW(run(true), std::runtime_error);
+  EXPECT_EQ(store.log.back(), "end: cancelled");
+}
+
+}  // namespace
+}  // namespace reconciler::test

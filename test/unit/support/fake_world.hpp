@@ -1,0 +1,155 @@
+// A store, a hub and a waiter in memory, for tests of the engine. They record what was asked of them, in order.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/pass.hpp"
+
+namespace reconciler::test {
+
+inline Profile standard_like() {
+  return Profile("standard", R"({"authoritative": true, "idempotent": true,
+    "hub": {"instance": "/hub/instance_id", "scope": "/hub/scope", "scopes": {"fleet": true}, "complete": "/complete"},
+    "agent": {"id": "/id", "status": "/status", "statuses": {"connected": "connected"}},
+    "list_agents": {"method": "GET", "path": "/v1/agents", "agents": "/agents", "next": "/next", "next_parameter": "next", "answers": [{"status": 200, "means": "agents"}]},
+    "ask_agent": {"method": "GET", "path": "/v1/agents/{agent_id}", "answers": [{"status": 200, "means": "agent"}]},
+    "send": {"method": "POST", "path": "/v1/agents/{agent_id}/commands", "body": {"command_id": "{command_id}"}, "answers": [{"status": 202, "means": "accepted"}]}})");
+}
+
+struct FakeStore final : Store {
+  Binding bind;
+  Time clock = from_unix_micros(1'800'000'000'000'000);
+  Gates gates;
+  std::vector<Tracked> rows;
+  std::map<std::string, AgentEvidence> records;
+  std::vector<std::string> log;  // what happened, in order
+  std::int64_t closed = 0, brake_due = 0;
+  bool brake_lets = true;
+  std::set<std::string> refuse_claims;
+
+  FakeStore() {
+    gates.mode = Mode::enforce;
+    bind.hub = "hub";
+    bind.terminal_states = {"terminated"};
+    Policy terminating;
+    terminating.state = "terminating";
+    bind.policies = {terminating};
+  }
+  Tracked& add(const std::string& key, const std::string& agent, Duration age, const std::string& state = "terminating") {
+    Tracked t;
+    t.session.key = key, t.session.state = state, t.session.agent = agent;
+    t.episode.first_seen = t.episode.entered = clock - age;
+    rows.push_back(t);
+    return rows.back();
+  }
+  void gone(const std::string& agent, Duration time) {
+    AgentEvidence e;
+    e.last.presence = Presence::gone, e.last.at = clock - seconds(30), e.last.source = "hub";
+    e.gone_time = time, e.gone_observations = 9, e.last_gone_counted = e.last.at;
+    records[agent] = e;
+  }
+
+  const Binding& binding() const override { return bind; }
+  Time now() override { return clock; }
+  PassStart begin_pass() override { return log.push_back("begin"), PassStart{.pass_id = 7, .now = clock, .gates = gates, .held_because = ""}; }
+  PassStart peek() override { return PassStart{.pass_id = 0, .now = clock, .gates = gates, .held_because = ""}; }
+  void end_pass(const PassStart&, const PassEnd& e) override { log.push_back(e.error.empty() ? "end" : "end: " + e.error); }
+  std::vector<Tracked> scan(const std::string& state, Cursor& cursor) override {
+    std::vector<Tracked> found;
+    for (const Tracked& t : rows)
+      if (t.session.state == state && (!cursor.key || t.session.key > *cursor.key) && static_cast<int>(found.size()) < bind.batch_size) found.push_back(t);
+    if (!found.empty()) cursor.key = found.back().session.key;
+    cursor.done = static_cast<int>(found.size()) < bind.batch_size;
+    return found;
+  }
+  std::vector<Tracked> scan_completed(Cursor& cursor) override { return cursor.done = true, std::vector<Tracked>{}; }
+  void forget_departed() override {}
+  void note_stuck(const PassStart&, const std::vector<const Tracked*>& s) override { log.push_back("stuck " + std::to_string(s.size())); }
+  std::vector<std::string> agents_of(const std::string&, std::int64_t) override {
+    std::set<std::string> ids;
+    for (const Tracked& t : rows) ids.insert(*t.session.agent);
+    return {ids.begin(), ids.end()};
+  }
+  std::int64_t watched() override { return static_cast<std::int64_t>(rows.size()); }
+  std::map<std::string, HeartbeatLook> agents(const std::vector<std::string>&) override { return {}; }
+  std::map<std::string, AgentEvidence> evidence(const std::vector<std::string>&) override { return records; }
+  std::map<std::string, AgentEvidence> update_evidence(const std::vector<std::string>& ids, const NextEvidence& next) override {
+    for (const std::string& id : ids) records[id] = next(id, records.contains(id) ? std::optional(records[id]) : std::nullopt);
+    return records;
+  }
+  bool note_instance(const std::string&, Time) override { return false; }
+  std::vector<Claim> claim(const PassStart&, const std::vector<const Tracked*>& due, Duration) override {
+    std::vector<Claim> claims;
+    for (std::size_t i = 0; i < due.size(); ++i)
+      if (!refuse_claims.contains(due[i]->session.key)) claims.push_back({i, "key-" + due[i]->session.key, 1, Duration(0)});
+    log.push_back("claim " + std::to_string(claims.size()));
+    return claims;
+  }
+  void record(const PassStart&, const std::vector<Attempt>& a) override { log.push_back("record " + std::to_string(a.size())); }
+  void record_progress(const PassStart&, const Tracked&, CommandProgress, SessionAnswer, const std::string&) override {}
+  void quarantine(const PassStart&, const Tracked& t, const Verdict&, const std::string&) override { log.push_back("quarantine " + t.session.key); }
+  Finished finish(const PassStart&, const std::vector<Closing>& c, Budget budget) override {
+    const char* names[] = {"finalize", "force asked", "force inferred"};
+    log.push_back(std::string(names[static_cast<int>(budget)]) + " " + std::to_string(c.size()));
+    closed += static_cast<std::int64_t>(c.size());
+    return {.closed = static_cast<std::int64_t>(c.size()), .skipped = 0, .budget_frees = {}};
+  }
+  bool may_force(const PassStart&, std::int64_t due, const std::string&) override { return brake_due = due, log.push_back("brake " + std::to_string(due)), brake_lets; }
+  void note_would(const PassStart&, const std::vector<Closing>& c) override { log.push_back("would " + std::to_string(c.size())); }
+
+  bool logged(const std::string& what) const {
+    for (const std::string& line : log)
+      if (line == what) return true;
+    return false;
+  }
+};
+
+struct FakeHub final : AgentHub {
+  Profile the_profile = standard_like();
+  FakeStore& store;
+  std::map<std::string, Presence> says;  // absent: unknown
+  int looks = 0;
+  std::vector<std::string> sent;
+  explicit FakeHub(FakeStore& s) : store(s) {}
+  const Profile& profile() const override { return the_profile; }
+  std::map<std::string, Sighting> look(const std::vector<std::string>& ids) override {
+    ++looks;
+    std::map<std::string, Sighting> out;
+    for (const std::string& id : ids) {
+      Sighting& s = out[id];
+      if (!says.contains(id)) continue;
+      s.kind = Sighting::Kind::answered, s.presence = says[id];
+    }
+    return out;
+  }
+  void dispatch(const std::vector<Dispatch>& commands, const Done& done) override {
+    for (std::size_t i = 0; i < commands.size(); ++i) {
+      store.log.push_back("send " + commands[i].command.session);
+      sent.push_back(commands[i].command.command_id);
+      Delivery d;
+      d.outcome = Delivery::Outcome::answered, d.meaning = CommandMeaning::accepted;
+      done(i, d);
+    }
+  }
+  std::map<std::string, Profile::CommandState> command_progress(const std::vector<std::string>&) override { return {}; }
+  std::map<std::string, SessionAnswer> session_status(const std::vector<std::string>&) override { return {}; }
+  Totals totals() const override { return {}; }
+};
+
+struct FakeWaiter final : Waiter {
+  FakeStore& store;
+  std::vector<Duration> waited;
+  bool cancel = false;
+  explicit FakeWaiter(FakeStore& s) : store(s) {}
+  void wait(int, Duration timeout) override {
+    if (cancel) throw std::runtime_error("cancelled");
+    waited.push_back(timeout);
+    store.clock += timeout;
+  }
+  Duration uptime() const override { return Duration(0); }
+};
+
+}  // namespace reconciler::test
