@@ -155,7 +155,8 @@ Verdict judge(const Facts& facts, std::vector<TraceStep>* trace) {
     if (rule.needs_policy && !facts.policy) why = "not asked: the state has no policy";
     else answer = rule.ask(facts, trace ? &why : nullptr);
     const bool decides = answer && !decided;
-    if (answer && decided) why = cat({"would say: ", answer->text, why.empty() ? "" : "; ", why});
+    // What it would say presumes that no rule before it matched: only its inputs are of use then.
+    if (decided) why = why.empty() ? std::string("not reached") : cat({"not reached; ", why});
     if (decides) {
       answer->rule = rule.name;
       decided = std::move(answer);

@@ -156,7 +156,9 @@ void Pass::ask_progress(std::vector<Tracked>& batch) {
     if (tracked.hold && tracked.hold->until > store_.now()) continue;
     if (hub_->profile().can_ask_command() && episode.accepted_at && episode.hub_command_id && !episode.completion_seen)
       by_command[*episode.hub_command_id] = &tracked;
-    if (hub_->profile().can_ask_session() && episode.quarantined && !episode.session_gone)
+    // A quarantined session is looked at about once an hour.
+    const bool hourly = episode.quarantined && (store_.now() - *episode.quarantined) % hours(1) < store_.binding().limits.interval;
+    if (hub_->profile().can_ask_session() && hourly && !episode.session_gone)
       by_session[tracked.session.key] = &tracked;
   }
   const auto ids = [](const auto& map) {
@@ -283,7 +285,7 @@ void Pass::retry(const std::vector<const Tracked*>& due) {
                      .agent_present = true});
   }
   // Answers are recorded while others are still out: many to a transaction, none left waiting for long.
-  constexpr std::size_t enough = 128;
+  constexpr std::size_t enough = 250;
   std::vector<Attempt> answered;
   Duration since = waiter_.uptime();
   const auto flush = [&] {

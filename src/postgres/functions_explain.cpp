@@ -48,15 +48,16 @@ void explain_inputs(Steps& steps, const AttachedBinding& b, const Seen& seen) {
 
 void explain_brake(Steps& steps, const AttachedBinding& b) {
   as_extension_owner([&] {
-    const Rows rows = query("SELECT (SELECT sum(n) FROM unnest(inferred) AS n) AS inferred, (SELECT sum(n) FROM unnest(user_requested) AS n) AS requested, tripped, tripped_why, allowance"
+    const Rows rows = query("SELECT (SELECT sum(n) FROM unnest(inferred) WITH ORDINALITY AS u(n, i) WHERE minute - i + 1 > $2 - 10) AS inferred,"
+                            " (SELECT sum(n) FROM unnest(user_requested) WITH ORDINALITY AS u(n, i) WHERE user_minute - i + 1 > $2 - 10) AS requested, tripped, tripped_why, allowance"
                             " FROM reconciler.brake WHERE binding_id = $1",
-                            {Param::integer(b.binding.id)});
+                            {Param::integer(b.binding.id), Param::integer(unix_micros(database_now()) / 60000000)});
     const BrakeLimits& l = b.binding.brake;
     std::string detail = "inferred: at most max(" + std::to_string(l.floor) + ", " + std::to_string(static_cast<int>(l.share * 100)) + " % of watched) per 10 min; asked for by users: max(" +
                          std::to_string(l.user_floor) + ", " + std::to_string(static_cast<int>(l.user_share * 100)) + " %)";
     if (rows.empty()) return steps.add("brake", "free", detail + "; nothing was forced yet");
     const Rows::Row row = rows[0];
-    detail += "; forced in the window when last spent: " + std::to_string(row.maybe_integer("inferred").value_or(0)) + " inferred, " + std::to_string(row.maybe_integer("requested").value_or(0)) + " asked for";
+    detail += "; forced in the last 10 minutes: " + std::to_string(row.maybe_integer("inferred").value_or(0)) + " inferred, " + std::to_string(row.maybe_integer("requested").value_or(0)) + " asked for";
     if (row.null("tripped")) return steps.add("brake", "free", detail);
     steps.add("brake", "tripped", row.text("tripped_why") + " at " + time_cell(row.time("tripped")) + "; let through by reset_brake(): " + std::to_string(row.integer("allowance")));
   });
@@ -130,8 +131,11 @@ RECONCILER_SQL_FUNCTION(explain_session) {
     explain_inputs(steps, store.attached(), seen);
     std::vector<TraceStep> trace;
     judge(facts, &trace);
-    for (const TraceStep& step : trace)
-      steps.add(step.rule, step.rule == seen.verdict.rule ? "decides" : step.matched ? "would match" : "no", step.detail);
+    bool decided = false;
+    for (const TraceStep& step : trace) {
+      steps.add(step.rule, step.matched ? "decides" : decided ? "not reached" : "no", step.detail);
+      decided = decided || step.matched;
+    }
     steps.add("verdict", to_string(seen.verdict.action), seen.verdict.text);
     steps.add("gate", to_string(seen.blocked_by()), seen.gated.until ? "until " + time_cell(*seen.gated.until) : seen.blocked_by() == Blocked::none ? "nothing stands in its way" : "held back");
     explain_brake(steps, store.attached());

@@ -111,7 +111,8 @@ class Launcher {
     listed_ = listed;
     for (const std::string& name : listed) {
       const bool exists = std::any_of(all.begin(), all.end(), [&](const auto& d) { return d.second.name == name; });
-      if (!exists) report(LogLevel::warning, "session_reconciler.databases names a database that does not exist: \"" + name + "\"");
+      if (!exists)
+        report(LogLevel::warning, "session_reconciler.databases names a database that does not exist: \"" + name + "\"");
     }
     to_look_.clear();
     for (const auto& [oid, database] : all)
@@ -160,7 +161,8 @@ class Launcher {
   void refuse(Oid database, const std::string& name) {
     shared::forget(database);
     if (refused_.insert(database).second)
-      report(LogLevel::log, "session_reconciler starts no worker in database \"" + name + "\": session_reconciler.databases does not name it");
+      report(LogLevel::log, "session_reconciler starts no worker in database \"" + name +
+                                "\": session_reconciler.databases does not name it");
   }
 
   void start(Oid database, const std::string& name) {

@@ -8,9 +8,7 @@ namespace reconciler {
 
 namespace {
 
-template <class T, class Convert>
-Param optional_param(const std::optional<T>& value, Param (*make)(Convert), Param::Kind kind) {
-  if (value) return make(*value);
+Param null_param(Param::Kind kind) {
   Param p;
   p.kind = kind;
   p.null = true;
@@ -44,17 +42,17 @@ Param text_param(Param::Kind kind, std::string_view view) {
 }  // namespace
 
 Param Param::text(std::string_view v) { return text_param(Kind::text, v); }
-Param Param::text(const std::optional<std::string>& v) { return optional_param<std::string, std::string_view>(v, text, Kind::text); }
+Param Param::text(const std::optional<std::string>& v) { return v ? text(*v) : null_param(Kind::text); }
 Param Param::jsonb(std::string_view v) { return text_param(Kind::jsonb, v); }
-Param Param::jsonb(const std::optional<std::string>& v) { return optional_param<std::string, std::string_view>(v, jsonb, Kind::jsonb); }
+Param Param::jsonb(const std::optional<std::string>& v) { return v ? jsonb(*v) : null_param(Kind::jsonb); }
 Param Param::integer(std::int64_t v) { return scalar(Kind::integer, v); }
-Param Param::integer(const std::optional<std::int64_t>& v) { return optional_param<std::int64_t, std::int64_t>(v, integer, Kind::integer); }
+Param Param::integer(const std::optional<std::int64_t>& v) { return v ? integer(*v) : null_param(Kind::integer); }
 Param Param::boolean(bool v) { return scalar(Kind::boolean, v); }
-Param Param::boolean(const std::optional<bool>& v) { return optional_param<bool, bool>(v, boolean, Kind::boolean); }
+Param Param::boolean(const std::optional<bool>& v) { return v ? boolean(*v) : null_param(Kind::boolean); }
 Param Param::time(Time v) { return scalar(Kind::time, timestamptz_from_time(v)); }
-Param Param::time(const std::optional<Time>& v) { return optional_param<Time, Time>(v, time, Kind::time); }
+Param Param::time(const std::optional<Time>& v) { return v ? time(*v) : null_param(Kind::time); }
 Param Param::interval(Duration v) { return scalar(Kind::interval, v.count()); }
-Param Param::interval(const std::optional<Duration>& v) { return optional_param<Duration, Duration>(v, interval, Kind::interval); }
+Param Param::interval(const std::optional<Duration>& v) { return v ? interval(*v) : null_param(Kind::interval); }
 Param Param::oid(Oid v) { return scalar(Kind::oid, v); }
 Param Param::real(double v) {
   Param p = scalar(Kind::real, 0);
@@ -71,20 +69,20 @@ Param Param::booleans(const std::vector<std::optional<bool>>& v) { return list_p
 
 namespace {
 
-struct TypeOfKind { Oid scalar, array; bool by_value; char align; };
+struct TypeOfKind { Oid scalar, array; int length; bool by_value; char align; };
 
 TypeOfKind type_of_kind(Param::Kind kind) {
   switch (kind) {
-    case Param::Kind::text: return {TEXTOID, TEXTARRAYOID, false, TYPALIGN_INT};
-    case Param::Kind::jsonb: return {JSONBOID, 3807 /* _jsonb */, false, TYPALIGN_INT};
-    case Param::Kind::integer: return {INT8OID, INT8ARRAYOID, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE};
-    case Param::Kind::real: return {FLOAT8OID, FLOAT8ARRAYOID, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE};
-    case Param::Kind::boolean: return {BOOLOID, 1000 /* _bool */, true, TYPALIGN_CHAR};
-    case Param::Kind::time: return {TIMESTAMPTZOID, 1185 /* _timestamptz */, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE};
-    case Param::Kind::interval: return {INTERVALOID, 1187 /* _interval */, false, TYPALIGN_DOUBLE};
-    case Param::Kind::oid: return {OIDOID, OIDARRAYOID, true, TYPALIGN_INT};
+    case Param::Kind::text: return {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT};
+    case Param::Kind::jsonb: return {JSONBOID, 3807 /* _jsonb */, -1, false, TYPALIGN_INT};
+    case Param::Kind::integer: return {INT8OID, INT8ARRAYOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE};
+    case Param::Kind::real: return {FLOAT8OID, FLOAT8ARRAYOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE};
+    case Param::Kind::boolean: return {BOOLOID, 1000 /* _bool */, 1, true, TYPALIGN_CHAR};
+    case Param::Kind::time: return {TIMESTAMPTZOID, 1185 /* _timestamptz */, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE};
+    case Param::Kind::interval: return {INTERVALOID, 1187 /* _interval */, 16, false, TYPALIGN_DOUBLE};
+    case Param::Kind::oid: return {OIDOID, OIDARRAYOID, 4, true, TYPALIGN_INT};
   }
-  return {TEXTOID, TEXTARRAYOID, false, TYPALIGN_INT};
+  return {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT};
 }
 
 struct Bytes { const char* data; int length; };
@@ -95,7 +93,8 @@ Bytes server_bytes(std::string_view text) {
   const int length = static_cast<int>(text.size());
   const char* data = length ? text.data() : "";
   if (memchr(data, '\0', length))
-    ereport(ERROR, (errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE), errmsg("invalid byte sequence: NUL in a text value")));
+    ereport(ERROR,
+            (errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE), errmsg("invalid byte sequence: NUL in a text value")));
   if (GetDatabaseEncoding() == PG_SQL_ASCII) return {data, length};
   const char* converted = pg_any_to_server(data, length, PG_UTF8);
   return {converted, converted == data ? length : static_cast<int>(strlen(converted))};
@@ -120,54 +119,48 @@ Datum number_datum(Param::Kind kind, std::int64_t number) {
   }
 }
 
-// The elements of every array form, one by one.
-bool element_is_null(const Param& p, int i) {
+// What Param's array forms point at.
+template <class T>
+const std::vector<T>& list(const Param& p) {
+  return *static_cast<const std::vector<T>*>(p.elements);
+}
+using Text = std::string;
+using Integer = std::int64_t;
+template <class T>
+using Maybe = std::optional<T>;
+
+std::size_t element_count(const Param& p) {
+  switch (p.kind) {
+    case Param::Kind::integer: return p.optional_elements ? list<Maybe<Integer>>(p).size() : list<Integer>(p).size();
+    case Param::Kind::time: return list<Maybe<Time>>(p).size();
+    case Param::Kind::boolean: return list<Maybe<bool>>(p).size();
+    default: return p.optional_elements ? list<Maybe<Text>>(p).size() : list<Text>(p).size();
+  }
+}
+
+bool element_is_null(const Param& p, std::size_t i) {
   if (!p.optional_elements) return false;
   switch (p.kind) {
-    case Param::Kind::integer: return !(*static_cast<const std::vector<std::optional<std::int64_t>>*>(p.elements))[i];
-    case Param::Kind::time: return !(*static_cast<const std::vector<std::optional<Time>>*>(p.elements))[i];
-    case Param::Kind::boolean: return !(*static_cast<const std::vector<std::optional<bool>>*>(p.elements))[i];
-    default: return !(*static_cast<const std::vector<std::optional<std::string>>*>(p.elements))[i];
+    case Param::Kind::integer: return !list<Maybe<Integer>>(p)[i];
+    case Param::Kind::time: return !list<Maybe<Time>>(p)[i];
+    case Param::Kind::boolean: return !list<Maybe<bool>>(p)[i];
+    default: return !list<Maybe<Text>>(p)[i];
   }
 }
 
-Datum element_datum(const Param& p, int i) {
+Datum element_datum(const Param& p, std::size_t i) {
   switch (p.kind) {
-    case Param::Kind::integer:
-      return number_datum(p.kind, p.optional_elements
-                                      ? *(*static_cast<const std::vector<std::optional<std::int64_t>>*>(p.elements))[i]
-                                      : (*static_cast<const std::vector<std::int64_t>*>(p.elements))[i]);
-    case Param::Kind::time:
-      return number_datum(p.kind, timestamptz_from_time(*(*static_cast<const std::vector<std::optional<Time>>*>(p.elements))[i]));
-    case Param::Kind::boolean:
-      return number_datum(p.kind, *(*static_cast<const std::vector<std::optional<bool>>*>(p.elements))[i]);
-    default:
-      return text_datum(p.kind, p.optional_elements
-                                    ? std::string_view(*(*static_cast<const std::vector<std::optional<std::string>>*>(p.elements))[i])
-                                    : std::string_view((*static_cast<const std::vector<std::string>*>(p.elements))[i]));
+    case Param::Kind::integer: return number_datum(p.kind, p.optional_elements ? *list<Maybe<Integer>>(p)[i] : list<Integer>(p)[i]);
+    case Param::Kind::time: return number_datum(p.kind, timestamptz_from_time(*list<Maybe<Time>>(p)[i]));
+    case Param::Kind::boolean: return number_datum(p.kind, *list<Maybe<bool>>(p)[i]);
+    default: return text_datum(p.kind, p.optional_elements ? *list<Maybe<Text>>(p)[i] : list<Text>(p)[i]);
   }
-}
-
-int element_count(const Param& p) {
-  std::size_t size = 0;
-  switch (p.kind) {
-    case Param::Kind::integer:
-      size = p.optional_elements ? static_cast<const std::vector<std::optional<std::int64_t>>*>(p.elements)->size()
-                                 : static_cast<const std::vector<std::int64_t>*>(p.elements)->size();
-      break;
-    case Param::Kind::time: size = static_cast<const std::vector<std::optional<Time>>*>(p.elements)->size(); break;
-    case Param::Kind::boolean: size = static_cast<const std::vector<std::optional<bool>>*>(p.elements)->size(); break;
-    default:
-      size = p.optional_elements ? static_cast<const std::vector<std::optional<std::string>>*>(p.elements)->size()
-                                 : static_cast<const std::vector<std::string>*>(p.elements)->size();
-  }
-  if (size > MaxArraySize) ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("array is too long")));
-  return static_cast<int>(size);
 }
 
 Datum array_datum(const Param& p) {
   const TypeOfKind type = type_of_kind(p.kind);
-  const int count = element_count(p);
+  if (element_count(p) > MaxArraySize) ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("array is too long")));
+  const int count = static_cast<int>(element_count(p));
   if (count == 0) return PointerGetDatum(construct_empty_array(type.scalar));
   Datum* values = static_cast<Datum*>(palloc(sizeof(Datum) * count));
   bool* nulls = static_cast<bool*>(palloc(sizeof(bool) * count));
@@ -176,8 +169,7 @@ Datum array_datum(const Param& p) {
     values[i] = nulls[i] ? static_cast<Datum>(0) : element_datum(p, i);
   }
   int dimensions[1] = {count}, lower_bounds[1] = {1};
-  const int length = type.by_value || type.align == TYPALIGN_DOUBLE ? (p.kind == Param::Kind::boolean ? 1 : 8) : -1;
-  return PointerGetDatum(construct_md_array(values, nulls, 1, dimensions, lower_bounds, type.scalar, length, type.by_value,
+  return PointerGetDatum(construct_md_array(values, nulls, 1, dimensions, lower_bounds, type.scalar, type.length, type.by_value,
                                             type.align));
 }
 

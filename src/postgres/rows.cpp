@@ -26,7 +26,8 @@ const Rows::Cell& Rows::cell(std::size_t row, Column column) const {
 const Rows::Cell& Rows::typed(std::size_t row, Column column, Kind kind, const char* wanted) const {
   const Cell& c = cell(row, column);
   if (c.kind != kind)
-    throw std::logic_error("column " + column_name(columns_, column) + (c.kind == Kind::null ? " is null" : std::string(" is no ") + wanted));
+    throw std::logic_error("column " + column_name(columns_, column) +
+                           (c.kind == Kind::null ? " is null" : std::string(" is no ") + wanted));
   return c;
 }
 

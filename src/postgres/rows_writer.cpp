@@ -32,6 +32,10 @@ std::int64_t micros_of(const Interval& i) {
 
 }  // namespace
 
+void RowsWriter::add_real(double value) {
+  rows_.cells_.push_back({Rows::Kind::real, 0, std::bit_cast<std::int64_t>(value)});
+}
+
 void RowsWriter::add_text(const char* data, std::size_t length) {
   if (convert_) {
     const char* converted = pg_server_to_any(data, static_cast<int>(length), PG_UTF8);
@@ -59,7 +63,8 @@ void RowsWriter::add_list(Datum value, Oid element) {
     rows_.text_.append(reinterpret_cast<const char*>(&length), sizeof length);
     rows_.text_.append(item, length);
   }
-  rows_.cells_.push_back({Rows::Kind::list, static_cast<std::uint32_t>(rows_.text_.size() - start), static_cast<std::int64_t>(start)});
+  const std::size_t length = rows_.text_.size() - start;
+  rows_.cells_.push_back({Rows::Kind::list, static_cast<std::uint32_t>(length), static_cast<std::int64_t>(start)});
 }
 
 void RowsWriter::add(const Reader& reader, Datum value) {
@@ -70,8 +75,8 @@ void RowsWriter::add(const Reader& reader, Datum value) {
     case INT8OID: rows_.cells_.push_back({Kind::integer, 0, DatumGetInt64(value)}); return;
     case OIDOID: rows_.cells_.push_back({Kind::integer, 0, DatumGetObjectId(value)}); return;
     case BOOLOID: rows_.cells_.push_back({Kind::integer, 0, DatumGetBool(value)}); return;
-    case FLOAT4OID: rows_.cells_.push_back({Kind::real, 0, std::bit_cast<std::int64_t>(static_cast<double>(DatumGetFloat4(value)))}); return;
-    case FLOAT8OID: rows_.cells_.push_back({Kind::real, 0, std::bit_cast<std::int64_t>(DatumGetFloat8(value))}); return;
+    case FLOAT4OID: add_real(DatumGetFloat4(value)); return;
+    case FLOAT8OID: add_real(DatumGetFloat8(value)); return;
     case TIMESTAMPTZOID:
       rows_.cells_.push_back({Kind::time, 0, unix_micros(time_from_timestamptz(DatumGetTimestampTz(value)))});
       return;

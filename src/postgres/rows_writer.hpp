@@ -15,6 +15,7 @@ class RowsWriter {
  private:
   struct Reader;  // how one column is read
   void add(const Reader&, Datum);
+  void add_real(double);
   void add_text(const char* data, std::size_t length);
   void add_list(Datum array, Oid element);
 

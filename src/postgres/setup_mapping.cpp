@@ -197,9 +197,9 @@ std::optional<TableLook> MappingFinder::related_table(const WantedTable& wanted)
   if (oid && *oid == sessions_.oid) oid.reset();
   if (oid) {
     TableLook look = look_at(*oid);
-    const bool readable = look.kind == "r" || look.kind == "p" || look.kind == "v" || look.kind == "m" || look.kind == "f";
-    if (wanted.written ? look.kind == "r" || look.kind == "p" : readable) return look;
-    if (asked) throw UserError("42809", look.qualified + " is no table", "Option \"" + option + "\" names it.");
+    // No views: who looks as a superuser would run their functions as one.
+    if (look.kind == "r" || look.kind == "p") return look;
+    if (asked) throw UserError("42809", look.qualified + " is no table", "Option \"" + option + "\" names it; a view or foreign table won't do.");
     oid.reset();
   }
   if (asked)

@@ -122,6 +122,10 @@ Rows query_once(std::string_view statement, std::initializer_list<Param> params,
   return run(statement, std::span<const Param>(params.begin(), params.size()), access, nullptr);
 }
 
+Rows query_batch(std::string_view statement, std::initializer_list<Param> params) { return query_once(statement, params); }
+
+Rows query_batch(std::string_view statement, std::span<const Param> params) { return run(statement, params, Access::write, nullptr); }
+
 std::string quoted_identifier(std::string_view name) {
   const std::string text(name);
   std::string quoted;

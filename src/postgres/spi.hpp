@@ -150,6 +150,10 @@ Rows query(std::string_view statement, std::initializer_list<Param> = {}, Access
 Rows query(std::string_view statement, std::span<const Param>, Access = Access::write);
 // Not kept: DDL and the like, or texts that hardly come again.
 Rows query_once(std::string_view statement, std::initializer_list<Param> = {}, Access = Access::write);
+// Over a batch of keys: planned for each batch. A plan that was kept from when the table was small would walk all of
+// the table, and compare each row with every key, when it has grown.
+Rows query_batch(std::string_view statement, std::initializer_list<Param>);
+Rows query_batch(std::string_view statement, std::span<const Param>);
 
 // Bytes from outside made storable: what is no valid UTF-8 becomes '?', NUL is dropped, length is capped on a
 // character's boundary.

@@ -21,7 +21,8 @@ template <std::size_t size>
 void copy(char (&to)[size], std::string_view from) {
   std::size_t length = std::min(size - 1, from.size());
   if (length < from.size())  // cut between characters
-    length = static_cast<std::size_t>(pg_encoding_mbcliplen(GetDatabaseEncoding(), from.data(), static_cast<int>(from.size()), static_cast<int>(length)));
+    length = static_cast<std::size_t>(pg_encoding_mbcliplen(GetDatabaseEncoding(), from.data(), static_cast<int>(from.size()),
+                                                            static_cast<int>(length)));
   memcpy(to, from.data(), length);
   to[length] = '\0';
 }
@@ -186,7 +187,8 @@ void SqlTable::add(const std::vector<SqlCell>& row) {
     throw std::logic_error("a row of " + std::to_string(row.size()) + " cells for " + std::to_string(columns()) + " columns");
   auto* info = static_cast<ReturnSetInfo*>(result_info_);
   guarded([&] {
-    MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "session_reconciler result row", ALLOCSET_SMALL_SIZES);
+    MemoryContext row_context =
+        AllocSetContextCreate(CurrentMemoryContext, "session_reconciler result row", ALLOCSET_SMALL_SIZES);
     MemoryContext outer = MemoryContextSwitchTo(row_context);
     char** cells = static_cast<char**>(palloc0(sizeof(char*) * (row.size() + 1)));
     for (std::size_t i = 0; i < row.size(); ++i)

@@ -73,9 +73,12 @@ class PgStore final : public Store {
   void begin_episodes(const std::vector<const Tracked*>&, Time at);
   std::map<std::string, AgentEvidence> read_evidence(const std::vector<std::string>& ids, bool lock);
   Gates gates(Time now);
+  // A pause or another mode stops a pass that runs already. Inside a transaction, as the extension's owner.
+  bool still_allowed(bool proven);
   void notice_crashes(Time now);
   Finished finish_once(const PassStart&, const std::vector<const Closing*>&, Budget);
   std::int64_t spend(std::int64_t wanted, Budget, Time now, std::optional<Time>& frees);
+  void give_back(std::int64_t unused, Budget, Time now);
   std::vector<Event> leftovers(const std::vector<const Closing*>&, const std::vector<std::string>& closed);
 
   AttachedBinding b_;

@@ -55,7 +55,7 @@ std::vector<Claim> PgStore::claim(const PassStart& pass, const std::vector<const
     for (std::size_t i = 0; i < due.size(); ++i) keys.push_back(due[i]->session.key), index[due[i]->session.key] = i;
 
     std::set<std::string> unchanged;
-    const Rows rows = theirs([&] { return query(sql_.identities(), {Param::texts(keys)}); });
+    const Rows rows = theirs([&] { return query_batch(sql_.identities(), {Param::texts(keys)}); });
     for (Rows::Row row : rows) {
       const auto found = index.find(row.text("key"));
       if (found == index.end()) continue;
@@ -65,7 +65,11 @@ std::vector<Claim> PgStore::claim(const PassStart& pass, const std::vector<const
     }
     return ours([&] {
       std::vector<Claim> claims;
+      if (!still_allowed(false)) return claims;
       const Time at = now();
+      // Locked before holds are read: a hold that comes first is seen, one that comes later waits for the claim.
+      query_batch("SELECT FROM reconciler.episode WHERE binding_id = $1 AND session_id = ANY($2) ORDER BY session_id FOR UPDATE",
+            {Param::integer(b_.binding.id), Param::texts(keys)});
       // Spacing of commands to one agent holds over passes and backends: each agent's next free slot is a row.
       std::map<std::string, std::int64_t> per_agent;
       for (const std::string& key : unchanged) ++per_agent[*due[index[key]]->session.agent];
@@ -75,8 +79,8 @@ std::vector<Claim> PgStore::claim(const PassStart& pass, const std::vector<const
         std::vector<std::string> agents;
         std::vector<std::int64_t> counts;
         for (const auto& [agent, n] : per_agent) agents.push_back(agent), counts.push_back(n);
-        for (Rows::Row row : query("UPDATE reconciler.agent_evidence a SET next_command = greatest(coalesce(a.next_command, $4), $4) + t.n * $5::interval"
-                                   " FROM unnest($2::text[], $3::bigint[]) AS t(agent, n) WHERE a.binding_id = $1 AND a.agent_id = t.agent"
+        for (Rows::Row row : query_batch("UPDATE reconciler.agent_evidence a SET next_command = greatest(coalesce(a.next_command, $4), $4) + t.n * $5::interval"
+                                   " FROM unnest($2::text[], $3::bigint[]) AS t(agent, n) WHERE a.binding_id = $1 AND a.agent_id = ANY($2) AND a.agent_id = t.agent"
                                    " RETURNING a.agent_id, a.next_command - t.n * $5::interval AS slot",
                                    {Param::integer(b_.binding.id), Param::texts(agents), Param::integers(counts), Param::time(at), Param::interval(spacing)}))
           slot[row.text("agent_id")] = row.time("slot");
@@ -99,10 +103,10 @@ std::vector<Claim> PgStore::claim(const PassStart& pass, const std::vector<const
       }
       if (claim_keys.empty()) return claims;
       std::vector<Event> events;
-      for (Rows::Row row : query("UPDATE reconciler.episode e SET lease_until = t.lease, last_attempt = $2, tries = e.tries + 1, last_command_seen = t.seen, retry_requested = NULL,"
+      for (Rows::Row row : query_batch("UPDATE reconciler.episode e SET lease_until = t.lease, last_attempt = $2, tries = e.tries + 1, last_command_seen = t.seen, retry_requested = NULL,"
                                  " quarantined = CASE WHEN e.retry_requested IS NULL THEN e.quarantined END, command_id = coalesce(e.command_id, gen_random_uuid()::text), accepted_at = NULL"
                                  " FROM unnest($3::text[], $4::timestamptz[], $5::text[]) AS t(key, lease, seen)"
-                                 " WHERE e.binding_id = $1 AND e.session_id = t.key AND (e.lease_until IS NULL OR e.lease_until <= $2)"
+                                 " WHERE e.binding_id = $1 AND e.session_id = ANY($3) AND e.session_id = t.key AND (e.lease_until IS NULL OR e.lease_until <= $2)"
                                  " AND NOT EXISTS (SELECT FROM reconciler.hold h WHERE h.binding_id = $1 AND h.session_id = t.key AND h.until > $2)"
                                  " RETURNING e.session_id, e.command_id, e.attempts + 1 AS attempt",
                                  {Param::integer(b_.binding.id), Param::time(at), Param::texts(claim_keys), Param::times(leases), Param::texts(seen)})) {
@@ -148,13 +152,13 @@ void PgStore::record(const PassStart& pass, const std::vector<Attempt>& attempts
                           .evidence = evidence.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), .before = {}, .after = {}});
       }
       // The command id is compared: an answer that comes when its lease was taken over changes nothing.
-      query("UPDATE reconciler.episode e SET lease_until = NULL, last_result = t.result, next_attempt = t.next, attempts = e.attempts + t.counts::int,"
+      query_batch("UPDATE reconciler.episode e SET lease_until = NULL, last_result = t.result, next_attempt = t.next, attempts = e.attempts + t.counts::int,"
             " accepted = e.accepted + t.accepted::int, first_accepted = CASE WHEN t.accepted THEN coalesce(e.first_accepted, $2) ELSE e.first_accepted END,"
             " accepted_at = CASE WHEN t.accepted THEN $2 END, hub_command_id = coalesce(t.hub_id, e.hub_command_id),"
             " command_id = CASE WHEN t.keep THEN e.command_id END, unreachable_since = CASE WHEN t.unreachable THEN coalesce(e.unreachable_since, $2) END,"
             " session_gone = CASE WHEN t.gone THEN $2 ELSE e.session_gone END"
             " FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS t(key, command, result, hub_id, counts, accepted, keep, unreachable, gone, next)"
-            " WHERE e.binding_id = $1 AND e.session_id = t.key AND e.command_id = t.command",
+            " WHERE e.binding_id = $1 AND e.session_id = ANY($3) AND e.session_id = t.key AND e.command_id = t.command",
             {Param::integer(b_.binding.id), Param::time(at), Param::texts(keys), Param::texts(commands), Param::texts(results), Param::texts(hub_ids),
              Param::booleans(counts), Param::booleans(accepted), Param::booleans(keep), Param::booleans(unreachable), Param::booleans(gone), Param::times(next)});
       for (const auto& [label, n] : outcomes) count(b_.binding.id, "reconciler_retries_total", label, n);

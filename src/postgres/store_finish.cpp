@@ -114,6 +114,16 @@ std::int64_t PgStore::spend(std::int64_t wanted, Budget budget, Time at, std::op
   return granted;
 }
 
+// In the transaction of spend(): a row that had changed was not closed, and a skip costs nothing.
+void PgStore::give_back(std::int64_t unused, Budget budget, Time at) {
+  if (unused <= 0 || budget == Budget::none) return;
+  BrakeState state = lock_brake(b_.binding.id);
+  if (budget == Budget::user_requested) state.user_requested.add(at, -unused);
+  else if (state.tripped) state.allowance += unused;
+  else if (!by_allowance_) state.inferred.add(at, -unused);
+  save_brake(b_.binding.id, state);
+}
+
 Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing>& closings, Budget budget) {
   std::vector<const Closing*> all;
   for (const Closing& closing : closings) all.push_back(&closing);
@@ -159,13 +169,15 @@ Store::Finished PgStore::finish_once(const PassStart& pass, const std::vector<co
     Finished done;
     const Time at = now();
     std::map<std::string, const Closing*> wanted;
+    const bool of_a_pass = pass.pass_id > 0;  // not an operator's own word
     ours([&] {
+      if (of_a_pass && !still_allowed(budget == Budget::none)) return;
       std::vector<std::string> keys;
       for (const Closing* closing : closings) keys.push_back(closing->tracked->session.key);
       // hold_session() locks the episode too: either it comes first and is seen here, or it waits for us.
-      query("SELECT FROM reconciler.episode WHERE binding_id = $1 AND session_id = ANY($2) ORDER BY session_id FOR UPDATE", {Param::integer(b_.binding.id), Param::texts(keys)});
+      query_batch("SELECT FROM reconciler.episode WHERE binding_id = $1 AND session_id = ANY($2) ORDER BY session_id FOR UPDATE", {Param::integer(b_.binding.id), Param::texts(keys)});
       std::set<std::string> held;
-      for (Rows::Row row : query("SELECT session_id FROM reconciler.hold WHERE binding_id = $1 AND session_id = ANY($2) AND until > $3",
+      for (Rows::Row row : query_batch("SELECT session_id FROM reconciler.hold WHERE binding_id = $1 AND session_id = ANY($2) AND until > $3",
                                  {Param::integer(b_.binding.id), Param::texts(keys), Param::time(at)}))
         held.insert(row.text("session_id"));
       std::int64_t left = spend(static_cast<std::int64_t>(closings.size() - held.size()), budget, at, done.budget_frees);
@@ -191,7 +203,7 @@ Store::Finished PgStore::finish_once(const PassStart& pass, const std::vector<co
       std::vector<Param> params{Param::texts(keys), Param::texts(states), Param::texts(agents), Param::texts(runtimes), Param::texts(created),
                                 Param::texts(becomes), Param::texts(reasons), Param::time(at)};
       for (const Texts& route : routes) params.push_back(Param::texts(route));
-      const Rows rows = query(sql_.close(), std::span<const Param>(params));
+      const Rows rows = query_batch(sql_.close(), std::span<const Param>(params));
       for (Rows::Row row : rows)
         if (!closed.emplace(row.text("key"), Image{row.text("before"), row.text("after")}).second)
           throw two_rows();
@@ -204,7 +216,7 @@ Store::Finished PgStore::finish_once(const PassStart& pass, const std::vector<co
           changes.push_back(dump({{"action", kind_of(v)}, {"rule", v.rule}, {"reason", v.reason}, {"pass_id", pass.pass_id},
                                   {"before", json::parse(image.before)}, {"after", json::parse(image.after)}}));
         }
-        query(sql_.audit(), {Param::texts(audit_keys), Param::texts(changes), Param::text("system:session_reconciler"), Param::time(at), Param::text("session")});
+        query_batch(sql_.audit(), {Param::texts(audit_keys), Param::texts(changes), Param::text("system:session_reconciler"), Param::time(at), Param::text("session")});
       }
     });
 
@@ -230,9 +242,10 @@ Store::Finished PgStore::finish_once(const PassStart& pass, const std::vector<co
         events.push_back(std::move(event));
       }
       events.insert(events.end(), leftover_events.begin(), leftover_events.end());
-      query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND session_id = ANY($2)", {Param::integer(b_.binding.id), Param::texts(closed_keys)});
+      query_batch("DELETE FROM reconciler.episode WHERE binding_id = $1 AND session_id = ANY($2)", {Param::integer(b_.binding.id), Param::texts(closed_keys)});
       for (const auto& [what, n] : counts) count(b_.binding.id, what.first, what.second, n);
-      write_events(b_, pass.pass_id > 0 ? std::optional(pass.pass_id) : std::nullopt, at, actor_, events);
+      give_back(static_cast<std::int64_t>(wanted.size() - closed.size()), budget, at);
+      write_events(b_, of_a_pass ? std::optional(pass.pass_id) : std::nullopt, at, actor_, events);
     });
     done.closed = static_cast<std::int64_t>(closed.size());
     return done;
@@ -251,7 +264,7 @@ std::vector<Event> PgStore::leftovers(const std::vector<const Closing*>& closing
   std::map<std::string, std::string> namespaces;
   if (b_.mapping.agents && b_.mapping.agents->metadata && !agents.empty()) {
     const std::vector<std::string> ids(agents.begin(), agents.end());
-    const Rows rows = theirs([&] { return query(sql_.agent_namespaces(), {Param::texts(ids)}); });
+    const Rows rows = theirs([&] { return query_batch(sql_.agent_namespaces(), {Param::texts(ids)}); });
     for (Rows::Row row : rows)
       if (auto name = row.maybe_text("namespace")) namespaces[row.text("id")] = *name;
   }
@@ -309,7 +322,7 @@ void PgStore::note_would(const PassStart& pass, const std::vector<Closing>& clos
                           .to_state = c.verdict.becomes.empty() ? std::nullopt : std::optional(c.verdict.becomes), .reason = c.verdict.reason.empty() ? std::nullopt : std::optional(c.verdict.reason),
                           .rule = std::string(c.verdict.rule), .evidence = c.evidence, .before = {}, .after = {}});
       }
-      query("UPDATE reconciler.episode e SET last_would = t.mark FROM unnest($2::text[], $3::text[]) AS t(key, mark) WHERE e.binding_id = $1 AND e.session_id = t.key",
+      query_batch("UPDATE reconciler.episode e SET last_would = t.mark FROM unnest($2::text[], $3::text[]) AS t(key, mark) WHERE e.binding_id = $1 AND e.session_id = ANY($2) AND e.session_id = t.key",
             {Param::integer(b_.binding.id), Param::texts(keys), Param::texts(marks)});
       write_events(b_, pass.pass_id, now(), actor_, events);
     });

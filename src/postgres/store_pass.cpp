@@ -35,6 +35,12 @@ Gates PgStore::gates(Time at) {
   return g;
 }
 
+bool PgStore::still_allowed(bool proven) {
+  return !query("SELECT 1 FROM reconciler.binding WHERE binding_id = $1 AND mode = 'enforce' AND (paused_at IS NULL OR ($2 AND NOT pause_everything))",
+                {Param::integer(b_.binding.id), Param::boolean(proven)})
+              .empty();
+}
+
 PassStart PgStore::peek() {
   return transactions_.run("reading gates", [&] {
     return ours([&] {

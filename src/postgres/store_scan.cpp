@@ -102,7 +102,13 @@ std::vector<Tracked> PgStore::scan_completed(Cursor& cursor) {
 
 std::optional<Tracked> PgStore::find(const std::string& key) {
   return transactions_.run("finding a session", [&]() -> std::optional<Tracked> {
-    std::vector<Tracked> batch = theirs([&] { return track(query(sql_.find(), {Param::text(key)})); });
+    std::vector<Tracked> batch;
+    try {
+      Transactions::subtransaction([&] { batch = theirs([&] { return track(query(sql_.find(), {Param::text(key)})); }); });
+    } catch (const PostgresError& e) {
+      // Text that the key's type does not take (22P02, 22003, …) is the key of no session.
+      if (!std::string_view(e.sqlstate).starts_with("22")) throw;
+    }
     if (batch.empty()) return std::nullopt;
     load_episodes(batch);
     return batch[0];
@@ -117,7 +123,7 @@ std::vector<Tracked> PgStore::track(const Rows& rows) {
   if (!b_.mapping.commands || batch.empty()) return batch;
   std::map<std::string_view, Tracked*> by_key;
   for (Tracked& tracked : batch) by_key[tracked.session.key] = &tracked;
-  for (Rows::Row row : query(sql_.commands(), {Param::texts(keys_of(batch))})) {
+  for (Rows::Row row : query_batch(sql_.commands(), {Param::texts(keys_of(batch))})) {
     const auto found = by_key.find(row.view("session"));
     if (found == by_key.end()) continue;
     (row.boolean("stop") ? found->second->commands.newest_stop : found->second->commands.newest_other) = read_command(row);
@@ -135,7 +141,7 @@ void PgStore::load_episodes(std::vector<Tracked>& batch) {
     const auto keys = keys_of(batch);
     std::set<std::string_view> known;
     std::vector<std::string> completions;
-    for (Rows::Row row : query("SELECT * FROM reconciler.episode WHERE binding_id = $1 AND session_id = ANY($2)",
+    for (Rows::Row row : query_batch("SELECT * FROM reconciler.episode WHERE binding_id = $1 AND session_id = ANY($2)",
                                {Param::integer(b_.binding.id), Param::texts(keys)})) {
       Tracked& tracked = *by_key.at(row.view("session_id"));
       const Session& s = tracked.session;
@@ -149,7 +155,7 @@ void PgStore::load_episodes(std::vector<Tracked>& batch) {
         completions.push_back(s.key);
       }
     }
-    for (Rows::Row row : query("SELECT * FROM reconciler.hold WHERE binding_id = $1 AND session_id = ANY($2) AND until > $3",
+    for (Rows::Row row : query_batch("SELECT * FROM reconciler.hold WHERE binding_id = $1 AND session_id = ANY($2) AND until > $3",
                                {Param::integer(b_.binding.id), Param::texts(keys), Param::time(at)}))
       by_key.at(row.view("session_id"))->hold = Hold{row.time("until"), row.text("reason"), row.text("actor")};
 
@@ -165,7 +171,7 @@ void PgStore::load_episodes(std::vector<Tracked>& batch) {
     if (read_only()) return;
     begin_episodes(fresh, at);
     if (!completions.empty())
-      query("UPDATE reconciler.episode SET completion_seen = $3 WHERE binding_id = $1 AND session_id = ANY($2)",
+      query_batch("UPDATE reconciler.episode SET completion_seen = $3 WHERE binding_id = $1 AND session_id = ANY($2)",
             {Param::integer(b_.binding.id), Param::texts(completions), Param::time(at)});
   });
 }
@@ -181,7 +187,7 @@ void PgStore::begin_episodes(const std::vector<const Tracked*>& fresh, Time at) 
     entered.push_back(tracked->episode.entered), completions.push_back(tracked->episode.completion_seen);
   }
   // Another pass may have begun the same episode meanwhile: its first sight stays.
-  query("INSERT INTO reconciler.episode AS e (binding_id, first_seen, session_id, state, agent_id, runtime_id, created, entered, completion_seen)"
+  query_batch("INSERT INTO reconciler.episode AS e (binding_id, first_seen, session_id, state, agent_id, runtime_id, created, entered, completion_seen)"
         " SELECT $1, $2, t.* FROM unnest($3, $4, $5, $6, $7, $8, $9) AS t ON CONFLICT (binding_id, session_id) DO UPDATE SET"
         " state = excluded.state, agent_id = excluded.agent_id, runtime_id = excluded.runtime_id, created = excluded.created, first_seen = excluded.first_seen,"
         " entered = excluded.entered, completion_seen = excluded.completion_seen, attempts = 0, accepted = 0, tries = 0, first_accepted = NULL, command_id = NULL,"
@@ -206,7 +212,7 @@ void PgStore::forget_departed() {
       for (Rows::Row row : episodes) keys.push_back(row.text("session_id"));
       after = keys.back();
       std::map<std::string, std::vector<std::optional<std::string>>> now_rows;
-      const Rows rows = theirs([&] { return query(sql_.identities(), {Param::texts(keys)}); });
+      const Rows rows = theirs([&] { return query_batch(sql_.identities(), {Param::texts(keys)}); });
       for (Rows::Row row : rows) {
         auto agent = row.maybe_text("agent");
         if (agent && agent->empty()) agent.reset();
@@ -220,7 +226,7 @@ void PgStore::forget_departed() {
       }
       if (!departed.empty())
         ours([&] {
-          query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND session_id = ANY($2)", {Param::integer(b_.binding.id), Param::texts(departed)});
+          query_batch("DELETE FROM reconciler.episode WHERE binding_id = $1 AND session_id = ANY($2)", {Param::integer(b_.binding.id), Param::texts(departed)});
         });
       return static_cast<int>(episodes.size()) == b_.binding.batch_size;
     });
@@ -228,25 +234,31 @@ void PgStore::forget_departed() {
 }
 
 void PgStore::note_stuck(const PassStart&, const std::vector<const Tracked*>& stuck) {
-  std::map<std::string, double> by_state;
+  std::map<std::string, const Tracked*> by_key;
   std::vector<std::string> keys;
-  double lag = 0;
+  for (const Tracked* tracked : stuck) keys.push_back(tracked->session.key), by_key[keys.back()] = tracked;
   const Time at = now();
-  for (const Tracked* tracked : stuck) {
-    keys.push_back(tracked->session.key);
-    ++by_state[tracked->session.state];
+  const auto lag_of = [&](const Tracked* tracked) {
     const Policy* policy = b_.binding.policy(tracked->session.state);
     const Time due = std::max(tracked->episode.entered + (policy && policy->stuck_after ? *policy->stuck_after : Duration(0)), tracked->episode.first_seen);
-    lag += std::max(0.0, static_cast<double>((at - due).count()) / 1e6);
-  }
+    return std::max(0.0, static_cast<double>((at - due).count()) / 1e6);
+  };
   transactions_.run("counting stuck sessions", [&] {
     ours([&] {
-      const Rows marked = query("UPDATE reconciler.episode SET detected = true WHERE binding_id = $1 AND session_id = ANY($2) AND NOT detected RETURNING 1",
+      const Rows marked = query_batch("UPDATE reconciler.episode SET detected = true WHERE binding_id = $1 AND session_id = ANY($2) AND NOT detected RETURNING session_id",
                                 {Param::integer(b_.binding.id), Param::texts(keys)});
       if (marked.empty()) return;
+      // Only what this pass marked: another one may have counted some.
+      std::map<std::string, double> by_state;
+      double lag = 0;
+      for (Rows::Row row : marked) {
+        const Tracked* tracked = by_key.at(row.text(0));
+        ++by_state[tracked->session.state];
+        lag += lag_of(tracked);
+      }
       for (const auto& [state, n] : by_state) count(b_.binding.id, "sessions_stuck_total", state, n);
       count(b_.binding.id, "reconciler_detection_lag_seconds_sum", "", lag);
-      count(b_.binding.id, "reconciler_detection_lag_seconds_count", "", static_cast<double>(keys.size()));
+      count(b_.binding.id, "reconciler_detection_lag_seconds_count", "", static_cast<double>(marked.size()));
     });
   });
 }
@@ -272,7 +284,7 @@ std::map<std::string, HeartbeatLook> PgStore::agents(const std::vector<std::stri
   std::map<std::string, HeartbeatLook> looks;
   if (!b_.mapping.agents || ids.empty()) return looks;
   return transactions_.run("reading agents", [&] {
-    const Rows rows = theirs([&] { return query(sql_.agents(), {Param::texts(ids)}); });
+    const Rows rows = theirs([&] { return query_batch(sql_.agents(), {Param::texts(ids)}); });
     for (Rows::Row row : rows) {
       HeartbeatLook& look = looks[row.text("id")];
       look.row_readable = true;
@@ -286,7 +298,7 @@ std::map<std::string, HeartbeatLook> PgStore::agents(const std::vector<std::stri
 std::map<std::string, AgentEvidence> PgStore::read_evidence(const std::vector<std::string>& ids, bool lock) {
   std::map<std::string, AgentEvidence> found;
   const std::string text = "SELECT * FROM reconciler.agent_evidence WHERE binding_id = $1 AND agent_id = ANY($2) ORDER BY agent_id";
-  for (Rows::Row row : query(lock ? text + " FOR UPDATE" : text, {Param::integer(b_.binding.id), Param::texts(ids)})) {
+  for (Rows::Row row : query_batch(lock ? text + " FOR UPDATE" : text, {Param::integer(b_.binding.id), Param::texts(ids)})) {
     AgentEvidence e;
     e.last.presence = presence_from(row.text("presence")).value_or(Presence::unknown);
     e.last.provisional = row.boolean("provisional"), e.last.at = row.time("observed_at");
@@ -327,7 +339,7 @@ std::map<std::string, AgentEvidence> PgStore::update_evidence(const std::vector<
         unknown.push_back(e.unknown_since), present.push_back(e.last_present);
         gone.push_back(e.gone_time.count()), observations.push_back(e.gone_observations);
       }
-      query("INSERT INTO reconciler.agent_evidence AS a (binding_id, agent_id, presence, source, instance, incarnation, detail, provisional, unauthorized, heartbeat_changed,"
+      query_batch("INSERT INTO reconciler.agent_evidence AS a (binding_id, agent_id, presence, source, instance, incarnation, detail, provisional, unauthorized, heartbeat_changed,"
             " observed_at, heartbeat, heartbeat_seen, last_gone_counted, unknown_since, last_present, gone_time, gone_observations)"
             " SELECT $1, t.id, t.presence, t.source, t.instance, t.incarnation, t.detail, t.provisional, t.unauthorized, t.changed, t.at, t.heartbeat, t.seen, t.counted,"
             " t.unknown, t.present, t.gone * interval '1 microsecond', t.observations"

@@ -94,7 +94,8 @@ void BackendWaiter::wait(int fd, Duration timeout) {
     serve_idle_worker();
     refuse_to_hold();
     WaitEvent event{};
-    const int events = WaitEventSetWait(kept.set, static_cast<long>(millis), &event, 1, compat::wait_event("SessionReconciler", &event_name));
+    const uint32 shown_as = compat::wait_event("SessionReconciler", &event_name);
+    const int events = WaitEventSetWait(kept.set, static_cast<long>(millis), &event, 1, shown_as);
     if (events > 0 && (event.events & WL_LATCH_SET)) ResetLatch(MyLatch);
     CHECK_FOR_INTERRUPTS();
     serve_idle_worker();

@@ -7,7 +7,7 @@ CREATE TABLE reconciler.hub_profile (
 );
 COMMENT ON TABLE reconciler.hub_profile IS 'How to ask a kind of hub and what each of its answers proves, as data.';
 COMMENT ON COLUMN reconciler.hub_profile.name IS 'Name that set_hub() takes.';
-COMMENT ON COLUMN reconciler.hub_profile.definition IS 'Operations with method, path template, body template, JSON pointers and meanings; format in docs/hub-api.';
+COMMENT ON COLUMN reconciler.hub_profile.definition IS 'Operations with method, path template, body template, JSON pointers and meanings; format in docs/hub-profiles.';
 COMMENT ON COLUMN reconciler.hub_profile.built_in IS 'Shipped with the extension; not dumped.';
 
 CREATE TABLE reconciler.hub (

@@ -73,6 +73,9 @@ SELECT is(detach_sessions('sessions'), 'detached', 'again');
 SELECT throws_ok($$SELECT attach_sessions('sessions', options => '{"commands_table": "agent_commands"}')$$, '55000', NULL, 'who is asked for must do');
 SELECT throws_ok($$SELECT attach_sessions('sessions', options => '{"audit_table": "log"}')$$, '55000', NULL, 'a column that nobody fills');
 SELECT throws_ok($$SELECT attach_sessions('sessions', options => '{"audit_table": "nowhere.log"}')$$, '42P01', NULL, 'no such table');
+CREATE VIEW agents_view AS SELECT * FROM agents;
+SELECT throws_ok($$SELECT attach_sessions('sessions', options => '{"agents_table": "agents_view"}')$$, '42809', NULL, 'a view');
+DROP VIEW agents_view;
 ALTER TABLE log ALTER must SET DEFAULT '';
 SELECT lives_ok($$SELECT attach_sessions('sessions', options => '{"agents_table": false, "audit_table": "app.log", "agent_column": null}')$$, 'refused, and named');
 SELECT results_eq('SELECT related, columns ? ''agent'' FROM reconciler.binding',

@@ -162,7 +162,7 @@ sub pass
 	return $self->do('CALL reconcile()') unless $self->one('SELECT reconciler.worker_pid()');
 	my $since = $self->one('SELECT reconciler.clock()');
 	$self->do('SELECT reconciler.wake_worker()');
-	$self->wait_for("SELECT bool_and(coalesce(last_pass_at > ?, false)) FROM reconciler.binding LEFT JOIN reconciler.binding_state USING (binding_id)"
+	$self->wait_for("SELECT coalesce(bool_and(coalesce(last_pass_at > ?, false)), true) FROM reconciler.binding LEFT JOIN reconciler.binding_state USING (binding_id)"
 		  . " WHERE mode IN ('observe', 'enforce')", $since);
 	return;
 }

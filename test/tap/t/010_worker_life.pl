@@ -11,7 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('life');
-$node->init;
+$node->init(allows_streaming => 1);
 $node->append_conf('postgresql.conf', <<'END');
 shared_preload_libraries = 'session_reconciler'
 max_worker_processes = 8
@@ -57,8 +57,7 @@ sub worker_goes
 		WHERE backend_type = 'session_reconciler worker' AND datname = '$db'");
 }
 
-# Every worker and the launcher have looked and found nothing more to do: the log says nothing of it, so a database is
-# made whose worker has to come, after all that was asked for before.
+# A database with something to do.
 sub attach
 {
 	my ($db) = @_;
@@ -87,6 +86,11 @@ is(one('app', 'SELECT reconciler.worker_pid()'), $worker, 'reconciler.worker_pid
 ok($node->poll_query_until('postgres', "SELECT state = 'idle' AND backend_xid IS NULL AND backend_xmin IS NULL
 	AND xact_start IS NULL FROM pg_stat_activity WHERE pid = $worker"),
 	'between its passes it is idle, with no transaction and no snapshot');
+
+one('app', 'SELECT pg_stat_reset()');
+one('app', 'SELECT reconciler.wake_worker()');
+ok($node->poll_query_until('app', "SELECT sum(n_tup_ins + n_tup_upd) > 0 FROM pg_stat_user_tables WHERE schemaname = 'reconciler'"),
+	'what it wrote is in the statistics before it sleeps, so autovacuum hears of it');
 
 # ---- what ends it, and what brings it back
 
@@ -222,10 +226,26 @@ $node->restart;
 $node->wait_for_log(qr/no free background worker slot/, $offset);
 like(slurp_file($node->logfile, $offset), qr/HINT:.*max_worker_processes/, 'a server without a free slot is said so, with a hint');
 
-# ---- fast shutdown, and a server that does not preload
+# ---- a standby
 
 $node->append_conf('postgresql.conf', "max_worker_processes = 8\n");
 $node->restart;
+worker_comes('one');
+$node->backup('copy');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'copy', has_streaming => 1);
+$standby->start;
+$node->wait_for_catchup($standby, 'replay', $node->lsn('insert'));
+is($standby->safe_psql('one', "SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'session_reconciler%'"),
+	0, 'a standby has neither launcher nor worker');
+is($standby->safe_psql('one', 'SELECT reconciler.worker_pid() IS NULL'), 't', '... and says so');
+$standby->promote;
+ok($standby->poll_query_until('one', "SELECT count(*) = 1 FROM pg_stat_activity
+	WHERE backend_type = 'session_reconciler worker' AND datname = 'one'"), 'promotion starts them');
+$standby->stop;
+
+# ---- fast shutdown, and a server that does not preload
+
 $worker = worker_comes('one');
 $node->safe_psql('one', <<"END");
 SELECT set_hub('silent', 'http://127.0.0.1:$port');
@@ -237,6 +257,14 @@ END
 ok(asked(), 'a request is under way');
 $node->stop('fast');
 ok(!still_waits(), 'a fast shutdown does not wait for it');
+
+$node->append_conf('postgresql.conf', "synchronous_standby_names = 'nobody'\n");
+$node->start;
+$node->poll_query_until('postgres', "SELECT count(*) > 0 FROM pg_stat_activity
+	WHERE backend_type = 'session_reconciler worker' AND wait_event = 'SyncRep'");
+$node->stop('fast');
+pass('nor for a commit that no synchronous standby confirms');
+$node->append_conf('postgresql.conf', "synchronous_standby_names = ''\n");
 
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''\n");
 $node->start;

@@ -3,7 +3,6 @@
 use strict;
 use warnings;
 
-use Cwd qw(getcwd);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -20,7 +19,7 @@ $node->append_conf('postgresql.conf', "log_min_messages = warning\n");
 {
 	# For the server alone: psql and pg_ctl need no sanitizer.
 	local $ENV{LD_PRELOAD} = "$asan $build/dlerror_shim.so";
-	local $ENV{ASAN_OPTIONS} = 'detect_leaks=0:abort_on_error=1:allocator_may_return_null=0:max_allocation_size_mb=4096';
+	local $ENV{ASAN_OPTIONS} = 'detect_leaks=0:abort_on_error=1';
 	local $ENV{UBSAN_OPTIONS} = 'print_stacktrace=1:halt_on_error=1:abort_on_error=1';
 	$node->start;
 }

@@ -1,0 +1,64 @@
+# A dump of a database takes configuration and events along, and restoring it is neither a change nor an event: in SQL
+# with COPY, in SQL with INSERT, and as an archive. Grants of levels come along too.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('dump');
+$node->init;
+$node->append_conf('postgresql.conf', "session_reconciler.databases = 'none'\nshared_preload_libraries = 'session_reconciler'\n");
+$node->start;
+
+$node->safe_psql('postgres', 'CREATE DATABASE original');
+$node->safe_psql('postgres', 'CREATE ROLE viewer');
+# A schema that needs quotes, so that every statement of the install script meets one.
+$node->safe_psql('original', <<'END');
+CREATE SCHEMA "My Ext";
+CREATE EXTENSION session_reconciler SCHEMA "My Ext";
+CREATE SCHEMA app;
+SET search_path = app, "My Ext";
+SELECT create_control_plane();
+SELECT set_hub('hub', 'http://127.0.0.1:9');
+UPDATE reconciler.policy SET gone_after = '11 min' WHERE state = 'terminating';
+INSERT INTO reconciler.hub (name, base_urls, profile) VALUES ('by hand', '{http://127.0.0.1:9}', 'standard');
+INSERT INTO reconciler.hub_profile (name, definition) SELECT 'own', definition FROM reconciler.hub_profile WHERE name = 'standard';
+SELECT reconciler_grant('viewer', 'viewer');
+END
+
+my $configuration = <<'END';
+SELECT to_jsonb(b) - 'sessions' FROM reconciler.binding b;
+SELECT p FROM reconciler.policy p ORDER BY state;
+SELECT h FROM reconciler.hub h ORDER BY name;
+SELECT name, built_in FROM reconciler.hub_profile ORDER BY name;
+SELECT e FROM reconciler.event e ORDER BY id;
+SELECT has_function_privilege('viewer', '"My Ext".stuck_sessions(regclass)', 'EXECUTE'), has_table_privilege('viewer', 'reconciler.event', 'SELECT');
+END
+my $before = $node->safe_psql('original', $configuration);
+like($before, qr/policy_changed/, 'there is something to dump');
+
+my $file = $node->basedir . '/dump';
+for my $way ('copy', 'inserts', 'archive')
+{
+	$node->safe_psql('postgres', 'CREATE DATABASE copy');
+	if ($way eq 'archive')
+	{
+		$node->command_ok([ 'pg_dump', '-Fc', '-f', $file, 'original' ], "$way: dumped");
+		$node->command_ok([ 'pg_restore', '--exit-on-error', '-d', 'copy', $file ], "$way: restored");
+	}
+	else
+	{
+		$node->command_ok([ 'pg_dump', '-f', $file, $way eq 'inserts' ? '--inserts' : (), 'original' ], "$way: dumped");
+		$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', 'copy', '-f', $file ], "$way: restored");
+	}
+	is($node->safe_psql('copy', $configuration), $before, "$way: configuration, events and grants are the same");
+	is($node->safe_psql('copy', q{SELECT status FROM "My Ext".preflight() WHERE check_name LIKE '%identity'}), 'fail', "$way: the copy knows that it is one");
+	is($node->safe_psql('copy', q{UPDATE reconciler.policy SET gone_after = '12 min' WHERE state = 'terminating'; SELECT count(*) FROM reconciler.event WHERE evidence->'new'->>'gone_after' = '00:12:00'}),
+		'1', "$way: a change afterwards is an event, with an id of its own");
+	$node->safe_psql('postgres', 'DROP DATABASE copy');
+}
+
+$node->stop;
+done_testing();
