@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Closing orphans with their events, against the same rows written by hand: one statement per 500 sessions that
-# updates them, writes both events and forgets the episodes.
+# updates them, writes both events and the application's audit row, and forgets the episodes.
 force_rows=50000
 
 force_setup() {
@@ -40,6 +40,9 @@ BEGIN
                ELSE jsonb_build_object('agent_id', agent, 'namespace', 'default', 'resources', jsonb_build_array('deployment/' || id), 'cleanup', 'kubectl delete deployment ' || id, 'user_data', '[]'::jsonb) END,
                CASE kind WHEN 'force' THEN before END, CASE kind WHEN 'force' THEN after END
           FROM closed, unnest(ARRAY['force', 'leftover']) AS kind),
+    audited AS (
+      INSERT INTO audit_log (actor, action, resource_type, resource_id, changes)
+        SELECT 'by hand', 'UPDATE', 'session', id, jsonb_build_object('action', 'force', 'rule', 'agent_gone', 'reason', 'agent_unavailable', 'before', before, 'after', after) FROM closed),
     forgotten AS (DELETE FROM reconciler.episode e USING closed WHERE e.binding_id = 1 AND e.session_id = closed.id)
     SELECT count(*) INTO n FROM closed;
     COMMIT;

@@ -1,7 +1,8 @@
 // The engine's Store over SPI. Reads and writes of the user's tables run as the table's owner in a restricted
 // block (or, for Look functions, with the caller's own rights); ours run as the extension's owner.
 //
-//   store_scan.cpp      scan, episodes, agents, evidence
+//   store_scan.cpp      scan and episodes
+//   store_evidence.cpp  agents, evidence, the hub's instances
 //   store_attempts.cpp  claim, record, progress, quarantine
 //   store_finish.cpp    close with event, brakes, what would be done
 //   store_pass.cpp      begin and end of a pass
@@ -71,6 +72,7 @@ class PgStore final : public Store {
   std::vector<Tracked> track(const Rows& rows);
   void load_episodes(std::vector<Tracked>&);
   void begin_episodes(const std::vector<const Tracked*>&, Time at);
+  void count_stuck(const std::map<std::string, double>& by_state, double lag_seconds);
   std::map<std::string, AgentEvidence> read_evidence(const std::vector<std::string>& ids, bool lock);
   Gates gates(Time now);
   // A pause or another mode stops a pass that runs already. Inside a transaction, as the extension's owner.

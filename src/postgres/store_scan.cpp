@@ -165,6 +165,9 @@ void PgStore::load_episodes(std::vector<Tracked>& batch) {
       tracked.episode = Episode{};
       tracked.episode.first_seen = at;
       tracked.episode.entered = entered_at(tracked.session, at);
+      // Stuck at the first sight: counted with it, at no lag of ours.
+      const Policy* policy = b_.binding.policy(tracked.session.state);
+      tracked.episode.detected = !read_only() && policy && policy->enabled && policy->stuck_after && at - tracked.episode.entered >= *policy->stuck_after;
       if (rests_from_sight(tracked.commands, at)) tracked.episode.completion_seen = at;
       fresh.push_back(&tracked);
     }
@@ -181,21 +184,39 @@ void PgStore::begin_episodes(const std::vector<const Tracked*>& fresh, Time at) 
   std::vector<std::string> keys, states;
   std::vector<std::optional<std::string>> agents, runtimes, created;
   std::vector<std::optional<Time>> entered, completions;
+  std::vector<std::optional<bool>> detected;
   for (const Tracked* tracked : fresh) {
     const Session& s = tracked->session;
+    detected.push_back(tracked->episode.detected);
     keys.push_back(s.key), states.push_back(s.state), agents.push_back(s.agent), runtimes.push_back(s.runtime), created.push_back(s.created);
     entered.push_back(tracked->episode.entered), completions.push_back(tracked->episode.completion_seen);
   }
   // Another pass may have begun the same episode meanwhile: its first sight stays.
-  query_batch("INSERT INTO reconciler.episode AS e (binding_id, first_seen, session_id, state, agent_id, runtime_id, created, entered, completion_seen)"
-        " SELECT $1, $2, t.* FROM unnest($3, $4, $5, $6, $7, $8, $9) AS t ON CONFLICT (binding_id, session_id) DO UPDATE SET"
+  const Rows begun = query_batch("INSERT INTO reconciler.episode AS e (binding_id, first_seen, session_id, state, agent_id, runtime_id, created, entered, completion_seen, detected)"
+        " SELECT $1, $2, t.* FROM unnest($3, $4, $5, $6, $7, $8, $9, $10) AS t ON CONFLICT (binding_id, session_id) DO UPDATE SET"
         " state = excluded.state, agent_id = excluded.agent_id, runtime_id = excluded.runtime_id, created = excluded.created, first_seen = excluded.first_seen,"
         " entered = excluded.entered, completion_seen = excluded.completion_seen, attempts = 0, accepted = 0, tries = 0, first_accepted = NULL, command_id = NULL,"
         " hub_command_id = NULL, accepted_at = NULL, lease_until = NULL, last_attempt = NULL, last_result = '', next_attempt = NULL, unreachable_since = NULL,"
-        " quarantined = NULL, write_failed = NULL, session_gone = NULL, retry_requested = NULL, last_command_seen = NULL, last_would = '', detected = false"
-        " WHERE (e.state, e.agent_id, e.runtime_id, e.created) IS DISTINCT FROM (excluded.state, excluded.agent_id, excluded.runtime_id, excluded.created)",
+        " quarantined = NULL, write_failed = NULL, session_gone = NULL, retry_requested = NULL, last_command_seen = NULL, last_would = '', detected = excluded.detected"
+        " WHERE (e.state, e.agent_id, e.runtime_id, e.created) IS DISTINCT FROM (excluded.state, excluded.agent_id, excluded.runtime_id, excluded.created)"
+        " RETURNING e.state, e.detected",
         {Param::integer(b_.binding.id), Param::time(at), Param::texts(keys), Param::texts(states), Param::texts(agents), Param::texts(runtimes),
-         Param::texts(created), Param::times(entered), Param::times(completions)});
+         Param::texts(created), Param::times(entered), Param::times(completions), Param::booleans(detected)});
+  std::map<std::string, double> stuck;
+  for (Rows::Row row : begun)
+    if (row.boolean("detected")) ++stuck[row.text("state")];
+  count_stuck(stuck, 0);
+}
+
+void PgStore::count_stuck(const std::map<std::string, double>& by_state, double lag_seconds) {
+  double all = 0;
+  for (const auto& [state, n] : by_state) {
+    count(b_.binding.id, "sessions_stuck_total", state, n);
+    all += n;
+  }
+  if (all == 0) return;
+  count(b_.binding.id, "reconciler_detection_lag_seconds_sum", "", lag_seconds);
+  count(b_.binding.id, "reconciler_detection_lag_seconds_count", "", all);
 }
 
 // Episodes whose session is no longer what it was are over: one look that finds the row in another state ends one.
@@ -256,9 +277,7 @@ void PgStore::note_stuck(const PassStart&, const std::vector<const Tracked*>& st
         ++by_state[tracked->session.state];
         lag += lag_of(tracked);
       }
-      for (const auto& [state, n] : by_state) count(b_.binding.id, "sessions_stuck_total", state, n);
-      count(b_.binding.id, "reconciler_detection_lag_seconds_sum", "", lag);
-      count(b_.binding.id, "reconciler_detection_lag_seconds_count", "", static_cast<double>(marked.size()));
+      count_stuck(by_state, lag);
     });
   });
 }
@@ -278,100 +297,6 @@ std::int64_t PgStore::watched() {
   if (!watched_ && !b_.mapping.watched_states.empty())
     watched_ = transactions_.run("counting watched sessions", [&] { return theirs([&] { return query(sql_.count_watched()).only().integer(0); }); });
   return watched_.value_or(0);
-}
-
-std::map<std::string, HeartbeatLook> PgStore::agents(const std::vector<std::string>& ids) {
-  std::map<std::string, HeartbeatLook> looks;
-  if (!b_.mapping.agents || ids.empty()) return looks;
-  return transactions_.run("reading agents", [&] {
-    const Rows rows = theirs([&] { return query_batch(sql_.agents(), {Param::texts(ids)}); });
-    for (Rows::Row row : rows) {
-      HeartbeatLook& look = looks[row.text("id")];
-      look.row_readable = true;
-      look.approved = row.boolean("approved");
-      look.heartbeat = row.maybe_time("heartbeat");
-    }
-    return looks;
-  });
-}
-
-std::map<std::string, AgentEvidence> PgStore::read_evidence(const std::vector<std::string>& ids, bool lock) {
-  std::map<std::string, AgentEvidence> found;
-  const std::string text = "SELECT * FROM reconciler.agent_evidence WHERE binding_id = $1 AND agent_id = ANY($2) ORDER BY agent_id";
-  for (Rows::Row row : query_batch(lock ? text + " FOR UPDATE" : text, {Param::integer(b_.binding.id), Param::texts(ids)})) {
-    AgentEvidence e;
-    e.last.presence = presence_from(row.text("presence")).value_or(Presence::unknown);
-    e.last.provisional = row.boolean("provisional"), e.last.at = row.time("observed_at");
-    e.last.source = row.text("source"), e.last.instance = row.text("instance"), e.last.incarnation = row.text("incarnation");
-    e.last.unauthorized = row.boolean("unauthorized"), e.last.detail = row.text("detail");
-    e.last.heartbeat = row.maybe_time("heartbeat"), e.last.heartbeat_seen = row.maybe_time("heartbeat_seen");
-    e.last.heartbeat_changed = row.boolean("heartbeat_changed");
-    e.gone_time = row.span("gone_time"), e.gone_observations = static_cast<int>(row.integer("gone_observations"));
-    e.last_gone_counted = row.maybe_time("last_gone_counted"), e.unknown_since = row.maybe_time("unknown_since");
-    e.last_present = row.maybe_time("last_present");
-    found[row.text("agent_id")] = e;
-  }
-  return found;
-}
-
-std::map<std::string, AgentEvidence> PgStore::evidence(const std::vector<std::string>& ids) {
-  return transactions_.run("reading evidence", [&] { return ours([&] { return read_evidence(ids, false); }); });
-}
-
-std::map<std::string, AgentEvidence> PgStore::update_evidence(const std::vector<std::string>& ids, const NextEvidence& next) {
-  return transactions_.run("recording evidence", [&] {
-    return ours([&] {
-      const auto before = read_evidence(ids, true);
-      std::map<std::string, AgentEvidence> after;
-      using Texts = std::vector<std::optional<std::string>>;
-      using Times = std::vector<std::optional<Time>>;
-      Texts id, presence, source, instance, incarnation, detail;
-      std::vector<std::optional<bool>> provisional, unauthorized, changed;
-      Times at, heartbeat, seen, counted, unknown, present;
-      std::vector<std::int64_t> gone, observations;
-      for (const std::string& agent : ids) {
-        const auto found = before.find(agent);
-        const AgentEvidence e = after[agent] = next(agent, found == before.end() ? std::nullopt : std::optional(found->second));
-        id.push_back(agent), presence.push_back(to_string(e.last.presence)), source.push_back(e.last.source), instance.push_back(valid_text(e.last.instance, 200));
-        incarnation.push_back(valid_text(e.last.incarnation, 200)), detail.push_back(valid_text(e.last.detail, 500));
-        provisional.push_back(e.last.provisional), unauthorized.push_back(e.last.unauthorized), changed.push_back(e.last.heartbeat_changed);
-        at.push_back(e.last.at), heartbeat.push_back(e.last.heartbeat), seen.push_back(e.last.heartbeat_seen), counted.push_back(e.last_gone_counted);
-        unknown.push_back(e.unknown_since), present.push_back(e.last_present);
-        gone.push_back(e.gone_time.count()), observations.push_back(e.gone_observations);
-      }
-      query_batch("INSERT INTO reconciler.agent_evidence AS a (binding_id, agent_id, presence, source, instance, incarnation, detail, provisional, unauthorized, heartbeat_changed,"
-            " observed_at, heartbeat, heartbeat_seen, last_gone_counted, unknown_since, last_present, gone_time, gone_observations)"
-            " SELECT $1, t.id, t.presence, t.source, t.instance, t.incarnation, t.detail, t.provisional, t.unauthorized, t.changed, t.at, t.heartbeat, t.seen, t.counted,"
-            " t.unknown, t.present, t.gone * interval '1 microsecond', t.observations"
-            " FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
-            " AS t(id, presence, source, instance, incarnation, detail, provisional, unauthorized, changed, at, heartbeat, seen, counted, unknown, present, gone, observations)"
-            " ON CONFLICT (binding_id, agent_id) DO UPDATE SET presence = excluded.presence, source = excluded.source, instance = excluded.instance,"
-            " incarnation = excluded.incarnation, detail = excluded.detail, provisional = excluded.provisional, unauthorized = excluded.unauthorized,"
-            " heartbeat_changed = excluded.heartbeat_changed, observed_at = excluded.observed_at, heartbeat = excluded.heartbeat, heartbeat_seen = excluded.heartbeat_seen,"
-            " last_gone_counted = excluded.last_gone_counted, unknown_since = excluded.unknown_since, last_present = excluded.last_present,"
-            " gone_time = excluded.gone_time, gone_observations = excluded.gone_observations",
-            {Param::integer(b_.binding.id), Param::texts(id), Param::texts(presence), Param::texts(source), Param::texts(instance), Param::texts(incarnation),
-             Param::texts(detail), Param::booleans(provisional), Param::booleans(unauthorized), Param::booleans(changed), Param::times(at), Param::times(heartbeat),
-             Param::times(seen), Param::times(counted), Param::times(unknown), Param::times(present), Param::integers(gone), Param::integers(observations)});
-      return after;
-    });
-  });
-}
-
-bool PgStore::note_instance(const std::string& instance, Time at) {
-  if (!b_.binding.hub) return false;
-  return transactions_.run("recording the hub's instance", [&] {
-    return ours([&] {
-      const std::string id = valid_text(instance, 200);
-      const Rows before = query("SELECT last_answer FROM reconciler.hub_instance WHERE hub = $1 AND instance = $2 FOR UPDATE", {Param::text(b_.binding.hub), Param::text(id)});
-      const bool silent = before.empty() || at - before[0].time("last_answer") > minutes(10);
-      query("INSERT INTO reconciler.hub_instance AS i (hub, instance, since, last_answer) VALUES ($1, $2, $3, $3)"
-            " ON CONFLICT (hub, instance) DO UPDATE SET last_answer = greatest(i.last_answer, $3), since = CASE WHEN $4 THEN $3 ELSE i.since END",
-            {Param::text(b_.binding.hub), Param::text(id), Param::time(at), Param::boolean(silent)});
-      if (silent) query("DELETE FROM reconciler.hub_instance WHERE hub = $1 AND last_answer < $2", {Param::text(b_.binding.hub), Param::time(at - hours(24))});
-      return silent;
-    });
-  });
 }
 
 }  // namespace reconciler
