@@ -165,9 +165,10 @@ void PgStore::load_episodes(std::vector<Tracked>& batch) {
       tracked.episode = Episode{};
       tracked.episode.first_seen = at;
       tracked.episode.entered = entered_at(tracked.session, at);
-      // Stuck at the first sight: counted with it, at no lag of ours.
+      // Stuck at a pass's first sight: counted with it, at no lag of ours.
       const Policy* policy = b_.binding.policy(tracked.session.state);
-      tracked.episode.detected = !read_only() && policy && policy->enabled && policy->stuck_after && at - tracked.episode.entered >= *policy->stuck_after;
+      const bool in_pass = transactions_.mode() != TransactionMode::caller;
+      tracked.episode.detected = in_pass && policy && policy->enabled && policy->stuck_after && at - tracked.episode.entered >= *policy->stuck_after;
       if (rests_from_sight(tracked.commands, at)) tracked.episode.completion_seen = at;
       fresh.push_back(&tracked);
     }
