@@ -54,6 +54,7 @@ sub seven_steps
 	my $stuck = $r->stuck('admin-brave-f7b5e0f5');
 	is($stuck->{state}, 'terminating', 'stuck after 5 minutes');
 	is($stuck->{agent_id}, 'k8s-prod-7c9f-abcde', '... it names the agent');
+	is($stuck->{agent_evidence}, 'unknown', '... of which two looks a minute apart prove nothing');
 	is($stuck->{attempts}, 0, '... nothing was sent: nobody is there');
 	is($r->metric('sessions_stuck_terminating'), 1, 'the gauge says 1');
 	is($r->metric('sessions_stuck_terminating_total'), 1, 'the counter says 1');

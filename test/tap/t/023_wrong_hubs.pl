@@ -85,6 +85,7 @@ subtest 'a hub that restarts with an empty map' => sub {
 subtest 'two replicas, of which each knows its own agents' => sub {
 	my @hubs = map { $r->hub("replica_$_", '--profile', 'standard', '--scope', 'instance') } 1, 2;
 	in_database('replicas', \@hubs, {});
+	$hubs[0]->control(fake_agents => { ids => ['agent-2'], status => 'disconnected' });    # there it was once
 	$hubs[1]->control(fake_agents => { ids => ['agent-2'] });
 	$r->add_session('s2', 'agent-2');
 	$r->pass;
@@ -92,7 +93,7 @@ subtest 'two replicas, of which each knows its own agents' => sub {
 	is($hubs[1]->seen_of('s2')->{accepted}, 1, 'its command goes where it is');
 	is($hubs[0]->seen_of('s2')->{posts}, 0, '... and nowhere else');
 	$r->live_through(900);
-	is($r->state_of('s2'), 'terminating', 'the other one, who never heard of it, proves nothing');
+	is($r->state_of('s2'), 'terminating', 'the other one, which it has left, proves nothing');
 
 	$hubs[1]->fault({ match => { method => 'GET' }, kind => 'close_before_headers' });
 	$r->live_through(300);
@@ -100,7 +101,7 @@ subtest 'two replicas, of which each knows its own agents' => sub {
 	$hubs[1]->fault;
 	$hubs[1]->control(fake_agents => { ids => ['agent-2'], status => 'disconnected' });
 	$r->live_through(540);
-	is(evidence_of('s2'), 'gone', 'both answer, one knows it and does not hold it: gone');
+	is(evidence_of('s2'), 'gone', 'both answer, and neither holds it: gone');
 	is($r->state_of('s2'), 'terminating', '... not long enough');
 	$r->live_through(120);
 	is($r->state_of('s2'), 'terminated', '... long enough');
