@@ -10,6 +10,8 @@ CommandFate fate_of(const Command& command) {
   // The dispatcher writes `failed` too, when the agent is not connected: nothing was executed then, and a
   // completion time beside it is only the time at which somebody gave up.
   if (failed && !command.sent && !command.acknowledged) return CommandFate::undelivered;
+  // An error text tells a failure that was stamped with its time from a completion.
+  if (failed && !command.error.empty()) return CommandFate::failed;
   // `sent` may be written late, over `completed` (facts/streamspace 2c): the time stays true.
   if (command.completed || command.status == "completed") return CommandFate::completed;
   return failed ? CommandFate::failed : CommandFate::open;
@@ -84,9 +86,10 @@ Answer completion_proven(const Facts& f, std::string* why) {
   const Duration rested = elapsed(proof->since, f.now);
   if (why) *why += cat({"; finalize_after ", span(rest), f.policy ? " (policy)" : " (default)"});
 
+  const std::string becomes = f.policy ? f.policy->becomes : f.closes_as;
   Verdict verdict = close(Action::finalize, f.policy, "user_requested",
-                          cat({proof->proof, " ", span(rested), " ago; the session ends as ",
-                               f.policy ? f.policy->becomes : Policy{}.becomes}));
+                          cat({proof->proof, " ", span(rested), " ago; the session ends as ", becomes}));
+  verdict.becomes = becomes;
   if (rested >= rest) return verdict;
   verdict.action = Action::wait;
   verdict.next_action = Action::finalize;

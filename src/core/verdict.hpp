@@ -28,6 +28,7 @@ struct Facts {
   const Episode& episode;
   const Policy* policy = nullptr;          // nullptr: the state has none
   bool terminal = false;                   // the state is one of the binding's terminal states
+  std::string closes_as = "terminated";    // what a session becomes that has ended in a state without a policy
   bool agent_mapped = true;                // the binding names an agent column
   bool hub_set = true;                     // the binding has a hub that retries can go to
   const AgentEvidence* agent = nullptr;    // nullptr: never asked

@@ -32,9 +32,22 @@ struct Binding {
       if (p.state == state) return &p;
     return nullptr;
   }
+  // What a session becomes when it has ended in a state without a policy, and the state in which users ask for the end:
+  // those of the first policy for what users asked for.
+  const Policy* ending() const {
+    for (const Policy& p : policies)
+      if (p.user_requested) return &p;
+    return nullptr;
+  }
+  std::string closes_as() const {
+    if (const Policy* p = ending()) return p->becomes;
+    return terminal_states.empty() ? "terminated" : terminal_states.front();
+  }
   bool terminal(const std::string& state) const {
     for (const std::string& s : terminal_states)
       if (s == state) return true;
+    for (const Policy& p : policies)
+      if (p.becomes == state) return true;
     return false;
   }
 };

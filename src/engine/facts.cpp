@@ -33,6 +33,7 @@ Facts facts_of(const Binding& binding, const Observer& observer, const Tracked& 
                .episode = tracked.episode,
                .policy = binding.policy(tracked.session.state),
                .terminal = binding.terminal(tracked.session.state),
+               .closes_as = binding.closes_as(),
                .agent_mapped = binding.agent_mapped,
                .hub_set = hub_set,
                .agent = observer.of(tracked.session.agent),

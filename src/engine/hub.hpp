@@ -62,6 +62,9 @@ class AgentHub {
   using Done = std::function<void(std::size_t, const Delivery&)>;
   virtual void dispatch(const std::vector<Dispatch>& commands, const Done& done) = 0;
 
+  // The longest that dispatch() of `commands` may take to answer the last of them, spacing aside.
+  virtual Duration longest_delivery(std::size_t commands) const = 0;
+
   // Progress of accepted commands by the hub's command id, and of sessions; absent from the result: unknown.
   virtual std::map<std::string, Profile::CommandState> command_progress(const std::vector<std::string>& command_ids) = 0;
   virtual std::map<std::string, SessionAnswer> session_status(const std::vector<std::string>& sessions) = 0;

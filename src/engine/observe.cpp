@@ -52,20 +52,21 @@ void Observer::look(const std::set<std::string>& wanted) {
   if (!hub_->profile().authoritative()) rows = store_.agents(ids);
 
   const Time now = store_.now();
-  std::map<std::string, bool> new_instances;
+  std::map<std::string, Time> answering_since;
   for (const auto& [id, sighting] : sightings) {
     if (sighting.kind == Sighting::Kind::unauthorized) unauthorized_ = true;
     if (sighting.kind != Sighting::Kind::answered) continue;
     answered_ = true;
-    if (!new_instances.contains(sighting.hub.instance))
-      new_instances[sighting.hub.instance] = store_.note_instance(sighting.hub.instance, now);
+    if (!answering_since.contains(sighting.hub.instance))
+      answering_since[sighting.hub.instance] = store_.note_instance(sighting.hub.instance, now);
   }
   const auto next = [&](const std::string& id, const std::optional<AgentEvidence>& before) {
     const auto found = sightings.find(id);
     const Sighting sighting = found == sightings.end() ? Sighting{} : found->second;
     const auto row = rows.find(id);
-    const auto instance = new_instances.find(sighting.hub.instance);
-    const bool is_new = instance != new_instances.end() && instance->second;
+    // New to this agent: its record is older than the instance, whoever met the instance first.
+    const auto since = answering_since.find(sighting.hub.instance);
+    const bool is_new = since != answering_since.end() && before && since->second > before->last.at;
     return accumulate(before, observation(id, sighting, row == rows.end() ? nullptr : &row->second, is_new, before, now),
                       store_.binding().limits);
   };

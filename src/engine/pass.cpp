@@ -134,8 +134,12 @@ void Pass::settle_unknown_outcomes(std::vector<Tracked>& batch) {
     const auto& stop = tracked.commands.newest_stop;
     if (!episode.command_id || !episode.last_attempt || !stop) continue;
     if (episode.lease_until && *episode.lease_until > store_.now()) continue;
+    // Only a try that may have arrived: after a crash (its lease is left), or an answer that said nothing.
+    const bool may_have_arrived = episode.lease_until || episode.last_result.starts_with("unknown") || episode.last_result.starts_with("unclear");
+    const bool undelivered = stop->status == "failed" && !stop->sent && !stop->acknowledged;
+    if (!may_have_arrived || undelivered) continue;
     if (episode.last_command_seen && *episode.last_command_seen == stop->id) continue;
-    Attempt attempt{&tracked, *episode.command_id, episode.attempts + 1, Delivery{}, true};
+    Attempt attempt{&tracked, *episode.command_id, episode.attempts + 1, Delivery{}, true, {}};
     attempt.delivery.outcome = Delivery::Outcome::answered;
     attempt.delivery.meaning = CommandMeaning::accepted;
     attempt.delivery.hub_command_id = stop->id;
@@ -267,10 +271,20 @@ void Pass::force_inferred() {
   sweep_policies(Sweep::inferred_forces_only);
 }
 
+// Round after round: each claims what fits into the next seconds of every agent's spacing, so that a hold, a pause or a
+// change of the row stops what has not left yet.
 void Pass::retry(const std::vector<const Tracked*>& due) {
-  if (due.empty() || !hub_) return;
-  const Duration transfer = seconds(60);  // longest delivery: fresh-connection tries included
-  const std::vector<Claim> claims = store_.claim(start_, due, transfer);
+  if (!hub_) return;
+  for (std::vector<const Tracked*> rest = due; !rest.empty();) {
+    const std::vector<Claim> claims = store_.claim(start_, rest, hub_->longest_delivery(rest.size()));
+    if (claims.empty()) return;
+    send(rest, claims);
+    for (const Claim& claim : claims) rest[claim.index] = nullptr;
+    std::erase(rest, nullptr);
+  }
+}
+
+void Pass::send(const std::vector<const Tracked*>& due, const std::vector<Claim>& claims) {
   std::vector<Dispatch> sends;
   for (const Claim& claim : claims) {
     const Session& session = due[claim.index]->session;
@@ -296,7 +310,7 @@ void Pass::retry(const std::vector<const Tracked*>& due) {
   };
   hub_->dispatch(sends, [&](std::size_t index, const Delivery& delivery) {
     const Claim& claim = claims[index];
-    answered.push_back({due[claim.index], claim.command_id, claim.attempt, delivery, false});
+    answered.push_back({due[claim.index], claim.command_id, claim.attempt, delivery, false, claim.lease});
     if (answered.size() >= enough || waiter_.uptime() - since >= seconds(1)) flush();
   });
   flush();

@@ -38,6 +38,7 @@ class Pass {
   void sort_verdict(Tracked&, Sweep, Batch&);
   void act(Batch&);
   void retry(const std::vector<const Tracked*>&);
+  void send(const std::vector<const Tracked*>& due, const std::vector<Claim>&);
   void close(std::vector<Closing>&, Budget);
   void force_inferred();
   void due_at(std::optional<Time>);

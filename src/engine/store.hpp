@@ -50,6 +50,7 @@ struct Claim {
   std::string command_id;
   int attempt = 1;
   Duration not_before{0};     // spacing between commands to one agent
+  Time lease{};               // whose answer may be recorded: another lease, another claim
 };
 
 struct Attempt {
@@ -58,6 +59,7 @@ struct Attempt {
   int attempt = 1;
   Delivery delivery;
   bool looked_up = false;     // found in the hub's command table instead of sent
+  std::optional<Time> lease;  // of the claim; empty where it was looked up
 };
 
 struct PassEnd {
@@ -101,10 +103,11 @@ class Store {
   // Reads, lets `next` judge, and writes under row locks: two passes at once add up instead of overwriting.
   using NextEvidence = std::function<AgentEvidence(const std::string& id, const std::optional<AgentEvidence>& before)>;
   virtual std::map<std::string, AgentEvidence> update_evidence(const std::vector<std::string>& ids, const NextEvidence& next) = 0;
-  // Records who answered; true when that instance had not answered in the last 10 minutes.
-  virtual bool note_instance(const std::string& instance, Time now) = 0;
+  // Records who answered. Since when that instance answers, without a silence of 10 minutes or more.
+  virtual Time note_instance(const std::string& instance, Time now) = 0;
 
-  // Leases for one try each; sessions that changed, or that somebody else is sending for, are left out.
+  // Leases for one try each. Left out: sessions that changed, that somebody else is sending for, or that are held; and
+  // what does not fit into the next seconds of an agent's spacing: call again for them.
   virtual std::vector<Claim> claim(const PassStart&, const std::vector<const Tracked*>&, Duration lease) = 0;
   virtual void record(const PassStart&, const std::vector<Attempt>&) = 0;
   // Progress of an accepted try, or a session that the hub calls gone. `failed` carries the agent's error.

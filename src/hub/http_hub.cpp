@@ -96,6 +96,13 @@ void HttpHub::dispatch(const std::vector<Dispatch>& commands, const Done& done) 
   deliver_commands(impl_->exchange, impl_->profile, impl_->delivery, commands, done);
 }
 
+Duration HttpHub::longest_delivery(std::size_t commands) const {
+  const HubOptions& o = impl_->options;
+  const std::size_t tries = o.addresses.size() + static_cast<std::size_t>(o.fresh_connection_tries) + 1;  // and one after a 401
+  const std::size_t rounds = commands / static_cast<std::size_t>(std::max(1, o.max_in_flight)) + 1;
+  return (o.total_timeout + milliseconds(50)) * static_cast<std::int64_t>(tries * rounds) + seconds(5);
+}
+
 std::map<std::string, Profile::CommandState> HttpHub::command_progress(const std::vector<std::string>& ids) {
   std::map<std::string, Profile::CommandState> known;
   if (ids.empty() || !impl_->may_ask() || !impl_->profile.can_ask_command()) return known;

@@ -120,7 +120,7 @@ Duration observed_distance(const Rows::Row& row) {
 
 Column column_of(Oid relation, const std::string& name) {
   const Rows rows = query(
-      "SELECT format_type(a.atttypid, a.atttypmod) AS type, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END = 'timestamp'::regtype AS naive,"
+      "SELECT format_type(a.atttypid, -1) AS type, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END = 'timestamp'::regtype AS naive,"
       " CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END = 'timestamptz'::regtype AS zoned, a.attrelid::regclass::text AS relation"
       " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = $1 AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped",
       {Param::oid(relation), Param::text(name)});

@@ -30,6 +30,7 @@ Tracked existing(PgStore& store, const std::string& key) {
 }
 
 void refuse_terminal(const PgStore& store, const Session& s) {
+  if (s.state.empty()) throw UserError("55000", "session \"" + s.key + "\" has no state", "Set its state first; a session without one is never written.");
   if (store.binding().terminal(s.state)) throw UserError("55000", "session \"" + s.key + "\" has ended already", {}, "Its state is " + s.state + ".");
 }
 
@@ -109,22 +110,27 @@ Duration hold_of(FunctionCallInfo fcinfo, int arg) {
 }  // namespace
 
 RECONCILER_SQL_FUNCTION(request_termination) {
-  const std::string key = sql_text(fcinfo, 0), reason = reason_of(fcinfo, 1);
+  const std::string reason = reason_of(fcinfo, 1);
   PgStore store(attached(fcinfo, 2), TransactionMode::caller);
   const AttachedBinding& b = store.attached();
-  const Tracked tracked = existing(store, key);
+  const Tracked tracked = existing(store, sql_text(fcinfo, 0));
+  const std::string& key = tracked.session.key;  // as the column prints it, not as it was typed
+  const Policy* ending = b.binding.ending();
+  if (!ending)
+    throw UserError("55000", "no policy of " + b.binding.name + " is for sessions that users asked to end", "Set user_requested on one in reconciler.policy.");
+  const std::string& wanted = ending->state;
   refuse_terminal(store, tracked.session);
-  if (tracked.session.state == "terminating")
-    throw UserError("55000", "session \"" + key + "\" is terminating already", "retry_session() sends another stop; force_terminate_session() closes it.");
+  if (tracked.session.state == wanted)
+    throw UserError("55000", "session \"" + key + "\" is " + wanted + " already", "retry_session() sends another stop; force_terminate_session() closes it.");
   const Statements statements(b.mapping);
   const Time now = database_now();
   const Rows rows = as_role(b.mapping.sessions.owner, [&] {
-    return query(statements.set_state(), {Param::text(key), Param::text(tracked.session.state), Param::text("terminating"), Param::time(now)});
+    return query(statements.set_state(), {Param::text(key), Param::text(tracked.session.state), Param::text(wanted), Param::time(now)});
   });
   if (rows.size() != 1) throw UserError("40001", "session \"" + key + "\" changed meanwhile", "Look at it again, then repeat.");
   // Its age counts from here whatever the application's column says: nothing was asked of an agent before.
   as_extension_owner([&] { query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND session_id = $2", {Param::integer(b.binding.id), Param::text(key)}); });
-  note(b, key, "retry", tracked.session.state, "terminating", reason, rows[0].text("before"), rows[0].text("after"));
+  note(b, key, "retry", tracked.session.state, wanted, reason, rows[0].text("before"), rows[0].text("after"));
   if (auto again = store.find(key))
     as_extension_owner([&] {
       query("UPDATE reconciler.episode SET retry_requested = $3 WHERE binding_id = $1 AND session_id = $2", {Param::integer(b.binding.id), Param::text(key), Param::time(now)});
@@ -134,16 +140,17 @@ RECONCILER_SQL_FUNCTION(request_termination) {
 }
 
 RECONCILER_SQL_FUNCTION(force_terminate_session) {
-  const std::string key = sql_text(fcinfo, 0), reason = reason_of(fcinfo, 1);
+  const std::string reason = reason_of(fcinfo, 1);
   PgStore store(attached(fcinfo, 2), TransactionMode::caller);
-  const Tracked tracked = existing(store, key);
+  const Tracked tracked = existing(store, sql_text(fcinfo, 0));
+  const std::string& key = tracked.session.key;
   refuse_terminal(store, tracked.session);
   if (tracked.hold) throw UserError("55000", "session \"" + key + "\" is held", "Release it with release_session() first.", "Held by " + tracked.hold->actor + ": " + tracked.hold->reason + ".");
   const Policy* policy = store.binding().policy(tracked.session.state);
   store.act_as(acting_role());
   Closing closing{&tracked, {}, nlohmann::json{{"operator_reason", reason}, {"text", "closed by an operator"}}.dump()};
   closing.verdict.rule = "operator", closing.verdict.action = Action::force;
-  closing.verdict.becomes = policy ? policy->becomes : "terminated";
+  closing.verdict.becomes = policy ? policy->becomes : store.binding().closes_as();
   closing.verdict.reason = "user_requested";
   const Store::Finished done = store.finish(PassStart{}, {closing}, Budget::none);
   if (done.closed != 1) throw UserError("40001", "session \"" + key + "\" changed meanwhile", "Look at it again, then repeat.");

@@ -77,6 +77,13 @@ RECONCILER_SQL_FUNCTION(session_state) {
   return state ? sql_text_datum(*state) : sql_null(fcinfo);
 }
 
+// The key as the column prints it: holds, episodes and events are found by that, however it was typed.
+RECONCILER_SQL_FUNCTION(session_key) {
+  PgStore store(load_binding(static_cast<int>(sql_int(fcinfo, 0))), TransactionMode::caller, Rights::owner);
+  const std::optional<std::string> key = store.canonical_key(sql_text(fcinfo, 1));
+  return key ? sql_text_datum(*key) : sql_null(fcinfo);
+}
+
 RECONCILER_SQL_FUNCTION(begin_episode) {
   PgStore store(load_binding(static_cast<int>(sql_int(fcinfo, 0))), TransactionMode::caller, Rights::owner);
   const std::optional<Tracked> found = store.find(sql_text(fcinfo, 1));

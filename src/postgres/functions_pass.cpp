@@ -26,6 +26,8 @@ RECONCILER_SQL_FUNCTION(reconcile) {
       if (e.cancelled()) throw;
       // One binding's failure must not keep the others from their pass.
       if (!failure) failure = std::current_exception();
+    } catch (const std::exception&) {
+      if (!failure) failure = std::current_exception();
     }
   }
   if (failure) std::rethrow_exception(failure);

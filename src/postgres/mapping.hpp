@@ -12,7 +12,7 @@ namespace reconciler {
 
 struct Column {
   std::string name;  // unquoted
-  std::string type;  // as format_type prints it: fit for a cast
+  std::string type;  // fit for a cast; without a length, since a cast to varchar(5) would cut a key to another one
   bool timestamp = false;    // timestamp without time zone
   bool timestamptz = false;
 };

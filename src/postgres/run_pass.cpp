@@ -13,6 +13,25 @@ namespace {
 // Class 42 is "syntax error or access rule violation": an object or a right has gone.
 bool structural(const std::string& sqlstate) { return sqlstate.starts_with("42") || sqlstate == "55000"; }
 
+// Whether the binding still loads: a table that was renamed and back while a pass ran is no broken one.
+bool loads(int id, Transactions& transactions) {
+  try {
+    transactions.run("reading a binding", [&] { as_extension_owner([&] { load_binding(id); }); });
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+std::string name_of(int id, Transactions& transactions) {
+  return transactions.run("reading a binding", [&] {
+    return as_extension_owner([&] {
+      const Rows rows = query("SELECT format('%I.%I', schema_name, table_name) AS name FROM reconciler.binding WHERE binding_id = $1", {Param::integer(id)});
+      return rows.empty() ? std::string("(detached)") : rows[0].text("name");
+    });
+  });
+}
+
 void mark_broken(int id, Transactions& transactions, const std::string& why) {
   transactions.run("marking a binding broken", [&] {
     as_extension_owner([&] {
@@ -51,6 +70,7 @@ std::vector<int> bindings_to_run(TransactionMode mode, std::optional<Oid> sessio
 PassReport run_pass(int id, TransactionMode mode, Waiter& waiter, bool ask_again) {
   Transactions transactions(mode);
   PassReport report;
+  report.table = name_of(id, transactions);
   try {
     AttachedBinding attached = transactions.run("reading a binding", [&] { return as_extension_owner([&] { return load_binding(id); }); });
     report.table = attached.binding.name;
@@ -70,7 +90,7 @@ PassReport run_pass(int id, TransactionMode mode, Waiter& waiter, bool ask_again
   } catch (const ExtensionMissing&) {
     throw;
   } catch (const PostgresError& e) {
-    if (!structural(e.sqlstate)) throw;
+    if (!structural(e.sqlstate) || ((e.is("42P01") || e.is("42703")) && loads(id, transactions))) throw;
     mark_broken(id, transactions, report.why_not = e.message);
   }
   return report;

@@ -90,6 +90,14 @@ void check_hub(Findings& out, Rows::Row hub, http::Credentials& credentials, boo
                  " LEFT JOIN reconciler.hub_address a ON a.hub = $1 AND a.address = u.address WHERE h.name = $1",
                  {Param::text(name)});
   });
+  // What passes find counts more than an old probe.
+  const Rows passes = as_extension_owner([&] {
+    return query("SELECT min(s.hub_unknown_since) AS since, bool_or(s.hub_unauthorized) AS refused FROM reconciler.binding b JOIN reconciler.binding_state s USING (binding_id)"
+                 " WHERE b.hub = $1 AND NOT s.hub_up",
+                 {Param::text(name)});
+  });
+  if (!passes[0].null("since"))
+    add(out, item, "fail", "passes get no proper answer since " + instant(passes[0].time("since")) + (passes[0].boolean("refused") ? ": it refuses the credential" : ""), call);
   for (Rows::Row probe : probes) {
     const std::string address = probe.text("address");
     if (probe.null("probed_at")) {

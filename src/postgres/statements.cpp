@@ -19,8 +19,9 @@ std::string in(const std::string& alias, const Column& column) { return alias + 
 // Text that depends on no setting: a timestamp's output would follow DateStyle and TimeZone.
 std::string as_text(const std::string& alias, const Column& column) {
   const std::string value = in(alias, column);
-  if (column.timestamp) return "to_char(" + value + ", 'YYYY-MM-DD HH24:MI:SS.US')";
-  if (column.timestamptz) return "to_char(" + value + " AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00'";
+  // to_char() of an infinite time is NULL.
+  if (column.timestamp) return "coalesce(to_char(" + value + ", 'YYYY-MM-DD HH24:MI:SS.US'), " + value + "::text)";
+  if (column.timestamptz) return "coalesce(to_char(" + value + " AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00', " + value + "::text)";
   return value + "::text";
 }
 
@@ -29,6 +30,8 @@ std::string as_text(const std::string& alias, const std::optional<Column>& colum
 }
 
 std::string cast(const std::string& value, const Column& column) { return value + "::" + column.type; }
+
+bool textual(const Column& c) { return c.type == "text" || c.type == "character varying" || c.type == "bpchar"; }
 
 std::string join(const std::vector<std::string>& parts, const char* separator) {
   std::string out;
@@ -102,10 +105,12 @@ std::string Statements::scan_completed() const {
   const CommandsTable& c = *m_.commands;
   const std::string done = c.completed ? "(" + in("c", *c.completed) + " IS NOT NULL OR " + in("c", c.status) + " = 'completed')"
                                        : in("c", c.status) + " = 'completed'";
+  // Whatever text a command may carry, it must not fail the cast to the key's type.
+  const bool comparable = c.session.type == t.key.type || (textual(c.session) && textual(t.key));
   std::vector<std::string> excluded = m_.terminal_states;
   excluded.insert(excluded.end(), m_.enabled_states.begin(), m_.enabled_states.end());
-  return "SELECT " + session_list("s") + " FROM " + t.qualified + " AS s WHERE " + in("s", t.key) + " IN (SELECT " +
-         cast(in("c", c.session), t.key) + " FROM " + c.qualified + " AS c WHERE " + in("c", c.action) + " = 'stop_session' AND " +
+  return "SELECT " + session_list("s") + " FROM " + t.qualified + " AS s WHERE " + (comparable ? in("s", t.key) : as_text("s", t.key)) +
+         " IN (SELECT " + (comparable ? cast(in("c", c.session), t.key) : in("c", c.session) + "::text") + " FROM " + c.qualified + " AS c WHERE " + in("c", c.action) + " = 'stop_session' AND " +
          done + " AND " + (c.created ? instant("c", c.created) + " > $1::timestamptz" : "$1::timestamptz IS NOT NULL") + " AND " +
          in("c", c.session) + " IS NOT NULL) AND " + in("s", t.state) + "::text NOT IN (" + literals(excluded) +
          ") AND ($2::text IS NULL OR " + in("s", t.key) + " > " + cast("$2::text", t.key) + ") ORDER BY " + in("s", t.key) +
@@ -120,8 +125,8 @@ std::string Statements::commands() const {
          as_text("c", c.id) + " AS id, " + as_text("c", c.action) + " AS action, coalesce(" + as_text("c", c.status) +
          ", '') AS status, " + instant("c", c.created) + " AS created, " + instant("c", c.sent) + " AS sent, " +
          instant("c", c.acknowledged) + " AS acknowledged, " + instant("c", c.completed) + " AS completed, coalesce(" +
-         as_text("c", c.error) + ", '') AS error FROM " + c.qualified + " AS c WHERE " + session + " = ANY($1::text[]::" +
-         c.session.type + "[]) AND " + in("c", c.action) + " IS NOT NULL ORDER BY " + session + ", " + stop + ", " + newest + in("c", c.id);
+         as_text("c", c.error) + ", '') AS error FROM " + c.qualified + " AS c WHERE " + (textual(c.session) || c.session.type == m_.sessions.key.type ? session + " = ANY($1::text[]::" + c.session.type + "[])" : session + "::text = ANY($1::text[])") +
+         " AND " + in("c", c.action) + " IS NOT NULL ORDER BY " + session + ", " + stop + ", " + newest + in("c", c.id);
 }
 
 std::string Statements::agents() const {
@@ -190,7 +195,12 @@ std::string Statements::predicate() const {
   const auto same = [&](const std::optional<Column>& column, const char* value) {
     if (column) parts.push_back(in("s", *column) + " IS NOT DISTINCT FROM " + cast(value, *column));
   };
-  same(t.agent, "t.agent"), same(t.runtime, "t.runtime"), same(t.created, "t.created");
+  // An empty agent id names nobody, and is scanned as NULL.
+  if (t.agent && textual(*t.agent))
+    parts.push_back("nullif(" + in("s", *t.agent) + "::text, '') IS NOT DISTINCT FROM t.agent");
+  else
+    same(t.agent, "t.agent");
+  same(t.runtime, "t.runtime"), same(t.created, "t.created");
   for (std::size_t i = 0; i < t.route.size(); ++i) same(t.route[i], ("t.route" + std::to_string(i)).c_str());
   return join(parts, " AND ");
 }
@@ -212,6 +222,8 @@ std::string Statements::close() const {
   }
   // The written columns are compared with the image too: what `before` says is exactly what was overwritten.
   std::string unchanged;
+  for (std::size_t i = 0; i < t.route.size(); ++i)
+    unchanged += " AND " + in("o", t.route[i]) + " IS NOT DISTINCT FROM " + cast("t.route" + std::to_string(i), t.route[i]);
   for (const Column& column : written()) unchanged += " AND " + in("s", column) + " IS NOT DISTINCT FROM " + in("o", column);
   return "UPDATE " + t.qualified + " AS s SET " + join(set, ", ") + " FROM unnest(" + arrays + ") AS t(" + names + "), " + t.qualified +
          " AS o WHERE " + predicate() + " AND " + in("o", t.key) + " = " + cast("t.key", t.key) + unchanged +

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -43,11 +44,13 @@ class PgStore final : public Store {
   std::int64_t watched() override;
   // One session in any state; empty: no such row.
   std::optional<Tracked> find(const std::string& key);
+  // The key as its column prints it; empty: no such row.
+  std::optional<std::string> canonical_key(const std::string& typed);
 
   std::map<std::string, HeartbeatLook> agents(const std::vector<std::string>& ids) override;
   std::map<std::string, AgentEvidence> evidence(const std::vector<std::string>& ids) override;
   std::map<std::string, AgentEvidence> update_evidence(const std::vector<std::string>& ids, const NextEvidence&) override;
-  bool note_instance(const std::string& instance, Time now) override;
+  Time note_instance(const std::string& instance, Time now) override;
 
   std::vector<Claim> claim(const PassStart&, const std::vector<const Tracked*>&, Duration lease) override;
   void record(const PassStart&, const std::vector<Attempt>&) override;
@@ -69,7 +72,9 @@ class PgStore final : public Store {
   }
   bool read_only() const { return rights_ == Rights::caller; }
 
+  std::vector<Tracked> matching(const std::string& key);
   std::vector<Tracked> track(const Rows& rows);
+  void leave_out_doubles(std::vector<Tracked>&) const;
   void load_episodes(std::vector<Tracked>&);
   void begin_episodes(const std::vector<const Tracked*>&, Time at);
   void count_stuck(const std::map<std::string, double>& by_state, double lag_seconds);
@@ -79,6 +84,7 @@ class PgStore final : public Store {
   bool still_allowed(bool proven);
   void notice_crashes(Time now);
   Finished finish_once(const PassStart&, const std::vector<const Closing*>&, Budget);
+  void spare_the_present(const std::vector<const Closing*>&, std::set<std::string>& spared);
   std::int64_t spend(std::int64_t wanted, Budget, Time now, std::optional<Time>& frees);
   void give_back(std::int64_t unused, Budget, Time now);
   std::vector<Event> leftovers(const std::vector<const Closing*>&, const std::vector<std::string>& closed);

@@ -1,3 +1,4 @@
+#include <limits>
 #include <set>
 
 #include <nlohmann/json.hpp>
@@ -70,28 +71,35 @@ std::vector<Claim> PgStore::claim(const PassStart& pass, const std::vector<const
       // Locked before holds are read: a hold that comes first is seen, one that comes later waits for the claim.
       query_batch("SELECT FROM reconciler.episode WHERE binding_id = $1 AND session_id = ANY($2) ORDER BY session_id FOR UPDATE",
             {Param::integer(b_.binding.id), Param::texts(keys)});
-      // Spacing of commands to one agent holds over passes and backends: each agent's next free slot is a row.
+      // Spacing of commands to one agent holds over passes and backends: each agent's next free slot is a row. Only
+      // the slots of the next seconds are taken; a slot further ahead than that was set by a clock that was wrong.
+      const Duration spacing = b_.binding.command_spacing, horizon = seconds(10);
+      const std::int64_t most = spacing.count() > 0 ? std::max<std::int64_t>(1, horizon / spacing) : std::numeric_limits<std::int64_t>::max();
       std::map<std::string, std::int64_t> per_agent;
-      for (const std::string& key : unchanged) ++per_agent[*due[index[key]]->session.agent];
+      std::vector<const Tracked*> taken;
+      for (const Tracked* tracked : due)
+        if (unchanged.contains(tracked->session.key) && per_agent[*tracked->session.agent] < most) {
+          ++per_agent[*tracked->session.agent];
+          taken.push_back(tracked);
+        }
       std::map<std::string, Time> slot;
-      const Duration spacing = b_.binding.command_spacing;
       if (spacing.count() > 0 && !per_agent.empty()) {
         std::vector<std::string> agents;
         std::vector<std::int64_t> counts;
         for (const auto& [agent, n] : per_agent) agents.push_back(agent), counts.push_back(n);
-        for (Rows::Row row : query_batch("UPDATE reconciler.agent_evidence a SET next_command = greatest(coalesce(a.next_command, $4), $4) + t.n * $5::interval"
+        for (Rows::Row row : query_batch("UPDATE reconciler.agent_evidence a SET next_command = CASE WHEN a.next_command > $4 AND a.next_command < $6 THEN a.next_command ELSE $4 END + t.n * $5::interval"
                                    " FROM unnest($2::text[], $3::bigint[]) AS t(agent, n) WHERE a.binding_id = $1 AND a.agent_id = ANY($2) AND a.agent_id = t.agent"
                                    " RETURNING a.agent_id, a.next_command - t.n * $5::interval AS slot",
-                                   {Param::integer(b_.binding.id), Param::texts(agents), Param::integers(counts), Param::time(at), Param::interval(spacing)}))
+                                   {Param::integer(b_.binding.id), Param::texts(agents), Param::integers(counts), Param::time(at), Param::interval(spacing),
+                                    Param::time(at + 4 * (horizon + spacing))}))
           slot[row.text("agent_id")] = row.time("slot");
       }
       std::vector<std::string> claim_keys;
       std::vector<std::optional<Time>> leases;
       Texts seen;
       std::map<std::string, Duration> not_before;
-      for (const Tracked* tracked : due) {
+      for (const Tracked* tracked : taken) {
         const Session& s = tracked->session;
-        if (!unchanged.contains(s.key)) continue;
         Duration wait{0};
         if (const auto found = slot.find(*s.agent); found != slot.end()) {
           wait = std::max<Duration>(Duration(0), found->second - at);
@@ -106,13 +114,14 @@ std::vector<Claim> PgStore::claim(const PassStart& pass, const std::vector<const
       for (Rows::Row row : query_batch("UPDATE reconciler.episode e SET lease_until = t.lease, last_attempt = $2, tries = e.tries + 1, last_command_seen = t.seen, retry_requested = NULL,"
                                  " quarantined = CASE WHEN e.retry_requested IS NULL THEN e.quarantined END, command_id = coalesce(e.command_id, gen_random_uuid()::text), accepted_at = NULL"
                                  " FROM unnest($3::text[], $4::timestamptz[], $5::text[]) AS t(key, lease, seen)"
-                                 " WHERE e.binding_id = $1 AND e.session_id = ANY($3) AND e.session_id = t.key AND (e.lease_until IS NULL OR e.lease_until <= $2)"
+                                 " WHERE e.binding_id = $1 AND e.session_id = ANY($3) AND e.session_id = t.key AND (e.lease_until IS NULL OR e.lease_until <= $2 OR e.lease_until > $6)"
                                  " AND NOT EXISTS (SELECT FROM reconciler.hold h WHERE h.binding_id = $1 AND h.session_id = t.key AND h.until > $2)"
-                                 " RETURNING e.session_id, e.command_id, e.attempts + 1 AS attempt",
-                                 {Param::integer(b_.binding.id), Param::time(at), Param::texts(claim_keys), Param::times(leases), Param::texts(seen)})) {
+                                 " RETURNING e.session_id, e.command_id, e.lease_until, e.attempts + 1 AS attempt",
+                                 {Param::integer(b_.binding.id), Param::time(at), Param::texts(claim_keys), Param::times(leases), Param::texts(seen),
+                                  Param::time(at + std::max<Duration>(hours(1), 4 * lease))})) {
         const std::string key = row.text("session_id");
         const Session& s = due[index[key]]->session;
-        claims.push_back({index[key], row.text("command_id"), static_cast<int>(row.integer("attempt")), not_before[key]});
+        claims.push_back({index[key], row.text("command_id"), static_cast<int>(row.integer("attempt")), not_before[key], row.time("lease_until")});
         events.push_back({.session = key, .kind = "retry", .from_state = s.state, .to_state = {}, .reason = {}, .rule = "retry_due",
                           .evidence = attempt_json(claims.back().command_id, claims.back().attempt, *s.agent), .before = {}, .after = {}});
       }
@@ -128,9 +137,8 @@ void PgStore::record(const PassStart& pass, const std::vector<Attempt>& attempts
       const Time at = now();
       Texts keys, commands, results, hub_ids;
       std::vector<std::optional<bool>> counts, accepted, keep, unreachable, gone;
-      std::vector<std::optional<Time>> next;
-      std::vector<Event> events;
-      std::map<std::string, double> outcomes;
+      std::vector<std::optional<Time>> next, leases;
+      std::map<std::string, Event> events;
       for (const Attempt& attempt : attempts) {
         const Session& s = attempt.tracked->session;
         const Outcome outcome = outcome_of(attempt.delivery);
@@ -143,26 +151,33 @@ void PgStore::record(const PassStart& pass, const std::vector<Attempt>& attempts
         counts.push_back(outcome.counts), accepted.push_back(outcome.accepted), keep.push_back(outcome.keep_key);
         unreachable.push_back(outcome.unreachable), gone.push_back(outcome.session_gone);
         next.push_back(at + std::max(delay, attempt.delivery.retry_after.value_or(Duration(0))));
-        ++outcomes[outcome.label];
+        leases.push_back(attempt.lease);
         nlohmann::json evidence{{"command_id", attempt.command_id}, {"attempt", attempt.attempt}, {"outcome", outcome.label}, {"agent_id", s.agent.value_or("")}};
         if (!detail.empty()) evidence["detail"] = detail;
         if (attempt.delivery.took.count() > 0) evidence["took_ms"] = static_cast<double>(attempt.delivery.took.count()) / 1000;
         if (attempt.looked_up) evidence["looked_up"] = true;
-        events.push_back({.session = s.key, .kind = "retry_result", .from_state = s.state, .to_state = {}, .reason = outcome.label, .rule = {},
-                          .evidence = evidence.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), .before = {}, .after = {}});
+        events[s.key] = {.session = s.key, .kind = "retry_result", .from_state = s.state, .to_state = {}, .reason = outcome.label, .rule = {},
+                         .evidence = evidence.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), .before = {}, .after = {}};
       }
-      // The command id is compared: an answer that comes when its lease was taken over changes nothing.
-      query_batch("UPDATE reconciler.episode e SET lease_until = NULL, last_result = t.result, next_attempt = t.next, attempts = e.attempts + t.counts::int,"
+      // Command id and lease are compared: an answer that comes when its lease was taken over changes nothing.
+      std::vector<Event> recorded;
+      std::map<std::string, double> outcomes;
+      for (Rows::Row row : query_batch("UPDATE reconciler.episode e SET lease_until = NULL, last_result = t.result, next_attempt = t.next, attempts = e.attempts + t.counts::int,"
             " accepted = e.accepted + t.accepted::int, first_accepted = CASE WHEN t.accepted THEN coalesce(e.first_accepted, $2) ELSE e.first_accepted END,"
             " accepted_at = CASE WHEN t.accepted THEN $2 END, hub_command_id = coalesce(t.hub_id, e.hub_command_id),"
             " command_id = CASE WHEN t.keep THEN e.command_id END, unreachable_since = CASE WHEN t.unreachable THEN coalesce(e.unreachable_since, $2) END,"
             " session_gone = CASE WHEN t.gone THEN $2 ELSE e.session_gone END"
-            " FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS t(key, command, result, hub_id, counts, accepted, keep, unreachable, gone, next)"
-            " WHERE e.binding_id = $1 AND e.session_id = ANY($3) AND e.session_id = t.key AND e.command_id = t.command",
+            " FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) AS t(key, command, result, hub_id, counts, accepted, keep, unreachable, gone, next, lease)"
+            " WHERE e.binding_id = $1 AND e.session_id = ANY($3) AND e.session_id = t.key AND e.command_id = t.command"
+            " AND CASE WHEN t.lease IS NULL THEN e.lease_until IS NULL OR e.lease_until <= $2 ELSE e.lease_until = t.lease END RETURNING e.session_id",
             {Param::integer(b_.binding.id), Param::time(at), Param::texts(keys), Param::texts(commands), Param::texts(results), Param::texts(hub_ids),
-             Param::booleans(counts), Param::booleans(accepted), Param::booleans(keep), Param::booleans(unreachable), Param::booleans(gone), Param::times(next)});
+             Param::booleans(counts), Param::booleans(accepted), Param::booleans(keep), Param::booleans(unreachable), Param::booleans(gone), Param::times(next), Param::times(leases)})) {
+        Event& event = events.at(row.text(0));
+        ++outcomes[*event.reason];
+        recorded.push_back(std::move(event));
+      }
       for (const auto& [label, n] : outcomes) count(b_.binding.id, "reconciler_retries_total", label, n);
-      write_events(b_, pass.pass_id, at, actor_, events);
+      write_events(b_, pass.pass_id, at, actor_, recorded);
     });
   });
 }

@@ -81,18 +81,18 @@ std::map<std::string, AgentEvidence> PgStore::update_evidence(const std::vector<
   });
 }
 
-bool PgStore::note_instance(const std::string& instance, Time at) {
-  if (!b_.binding.hub) return false;
+Time PgStore::note_instance(const std::string& instance, Time at) {
+  if (!b_.binding.hub) return Time::min();
   return transactions_.run("recording the hub's instance", [&] {
     return ours([&] {
       const std::string id = valid_text(instance, 200);
-      const Rows before = query("SELECT last_answer FROM reconciler.hub_instance WHERE hub = $1 AND instance = $2 FOR UPDATE", {Param::text(b_.binding.hub), Param::text(id)});
-      const bool silent = before.empty() || at - before[0].time("last_answer") > minutes(10);
-      query("INSERT INTO reconciler.hub_instance AS i (hub, instance, since, last_answer) VALUES ($1, $2, $3, $3)"
-            " ON CONFLICT (hub, instance) DO UPDATE SET last_answer = greatest(i.last_answer, $3), since = CASE WHEN $4 THEN $3 ELSE i.since END",
-            {Param::text(b_.binding.hub), Param::text(id), Param::time(at), Param::boolean(silent)});
-      if (silent) query("DELETE FROM reconciler.hub_instance WHERE hub = $1 AND last_answer < $2", {Param::text(b_.binding.hub), Param::time(at - hours(24))});
-      return silent;
+      const Rows rows = query("INSERT INTO reconciler.hub_instance AS i (hub, instance, since, last_answer) VALUES ($1, $2, $3, $3)"
+                              " ON CONFLICT (hub, instance) DO UPDATE SET last_answer = greatest(i.last_answer, $3),"
+                              " since = CASE WHEN $3 - i.last_answer > interval '10 minutes' THEN $3 ELSE i.since END RETURNING since",
+                              {Param::text(b_.binding.hub), Param::text(id), Param::time(at)});
+      const Time since = rows.only().time("since");
+      if (since == at) query("DELETE FROM reconciler.hub_instance WHERE hub = $1 AND last_answer < $2", {Param::text(b_.binding.hub), Param::time(at - hours(24))});
+      return since;
     });
   });
 }

@@ -135,12 +135,13 @@ Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing
   try {
     return finish_once(pass, all, budget);
   } catch (const PostgresError& e) {
-    // A table, column or right that is missing is not one row's fault: the binding is broken.
-    const bool structural = std::string_view(e.sqlstate).starts_with("42");
+    // A table or column that is missing is not one row's fault: the binding is broken.
+    const bool structural = e.is("42P01") || e.is("42703");
     if (e.cancelled() || structural || transactions_.mode() == TransactionMode::caller) throw;
   }
   // One row spoils a batch: row by row, so that it spoils itself only.
   Finished sum;
+  std::size_t refused = 0;
   for (const Closing* closing : all) {
     try {
       const Finished one = finish_once(pass, {closing}, budget);
@@ -149,6 +150,8 @@ Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing
     } catch (const PostgresError& e) {
       ++sum.skipped;
       if (e.cancelled()) throw;
+      // A right that is missing for every row is the binding's matter, for one row that row's.
+      if (e.is("42501") && ++refused == all.size() && all.size() > 1) throw;
       if (passing(e)) {
         sum.budget_frees = now() + seconds(5);
         continue;
@@ -172,6 +175,12 @@ Store::Finished PgStore::finish_once(const PassStart& pass, const std::vector<co
     const bool of_a_pass = pass.pass_id > 0;  // not an operator's own word
     ours([&] {
       if (of_a_pass && !still_allowed(budget == Budget::none)) return;
+      // A grace may have begun since the pass did: a hub instance that answered first in this very pass.
+      if (of_a_pass && budget != Budget::none)
+        if (const auto until = gates(at).grace_until) {
+          done.budget_frees = until;
+          return;
+        }
       std::vector<std::string> keys;
       for (const Closing* closing : closings) keys.push_back(closing->tracked->session.key);
       // hold_session() locks the episode too: either it comes first and is seen here, or it waits for us.
@@ -180,6 +189,7 @@ Store::Finished PgStore::finish_once(const PassStart& pass, const std::vector<co
       for (Rows::Row row : query_batch("SELECT session_id FROM reconciler.hold WHERE binding_id = $1 AND session_id = ANY($2) AND until > $3",
                                  {Param::integer(b_.binding.id), Param::texts(keys), Param::time(at)}))
         held.insert(row.text("session_id"));
+      if (budget != Budget::none) spare_the_present(closings, held);
       std::int64_t left = spend(static_cast<std::int64_t>(closings.size() - held.size()), budget, at, done.budget_frees);
       for (const Closing* closing : closings) {
         const std::string& key = closing->tracked->session.key;
@@ -252,6 +262,21 @@ Store::Finished PgStore::finish_once(const PassStart& pass, const std::vector<co
     done.closed = static_cast<std::int64_t>(closed.size());
     return done;
   });
+}
+
+// Another pass may have seen an agent since ours looked: its sessions are judged anew.
+void PgStore::spare_the_present(const std::vector<const Closing*>& closings, std::set<std::string>& spared) {
+  std::set<std::string> agents;
+  for (const Closing* c : closings)
+    if (c->tracked->session.agent && c->verdict.rule == "agent_gone") agents.insert(*c->tracked->session.agent);
+  if (agents.empty()) return;
+  const std::vector<std::string> ids(agents.begin(), agents.end());
+  std::set<std::string> present;
+  for (Rows::Row row : query_batch("SELECT agent_id FROM reconciler.agent_evidence WHERE binding_id = $1 AND agent_id = ANY($2) AND presence <> 'gone'",
+                                   {Param::integer(b_.binding.id), Param::texts(ids)}))
+    present.insert(row.text("agent_id"));
+  for (const Closing* c : closings)
+    if (c->tracked->session.agent && present.contains(*c->tracked->session.agent)) spared.insert(c->tracked->session.key);
 }
 
 // What a forced session may leave behind: names, the command that cleans, and user data apart from it.

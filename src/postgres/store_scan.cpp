@@ -102,17 +102,42 @@ std::vector<Tracked> PgStore::scan_completed(Cursor& cursor) {
 
 std::optional<Tracked> PgStore::find(const std::string& key) {
   return transactions_.run("finding a session", [&]() -> std::optional<Tracked> {
-    std::vector<Tracked> batch;
-    try {
-      Transactions::subtransaction([&] { batch = theirs([&] { return track(query(sql_.find(), {Param::text(key)})); }); });
-    } catch (const PostgresError& e) {
-      // Text that the key's type does not take (22P02, 22003, …) is the key of no session.
-      if (!std::string_view(e.sqlstate).starts_with("22")) throw;
-    }
+    std::vector<Tracked> batch = matching(key);
     if (batch.empty()) return std::nullopt;
     load_episodes(batch);
     return batch[0];
   });
+}
+
+std::optional<std::string> PgStore::canonical_key(const std::string& typed) {
+  return transactions_.run("finding a session", [&]() -> std::optional<std::string> {
+    const std::vector<Tracked> batch = matching(typed);
+    if (batch.empty()) return std::nullopt;
+    return batch[0].session.key;
+  });
+}
+
+std::vector<Tracked> PgStore::matching(const std::string& key) {
+  std::vector<Tracked> batch;
+  try {
+    Transactions::subtransaction([&] { batch = theirs([&] { return track(query(sql_.find(), {Param::text(key)})); }); });
+  } catch (const PostgresError& e) {
+    // Text that the key's type does not take (22P02, 22003, …) is the key of no session.
+    if (!std::string_view(e.sqlstate).starts_with("22")) throw;
+  }
+  return batch;
+}
+
+// A key that two rows share (partitions, inheritance) names neither: both are left alone, and the log says so.
+void PgStore::leave_out_doubles(std::vector<Tracked>& batch) const {
+  std::map<std::string, int> rows;
+  for (const Tracked& tracked : batch) ++rows[tracked.session.key];
+  if (rows.size() == batch.size()) return;
+  std::erase_if(batch, [&](const Tracked& tracked) { return rows.at(tracked.session.key) > 1; });
+  for (const auto& [key, n] : rows)
+    if (n > 1)
+      report(LogLevel::warning, "session_reconciler: key \"" + key + "\" stands in " + std::to_string(n) + " rows of " + b_.binding.name, "They are left alone.",
+             "The key_column must be unique by itself.");
 }
 
 // Sessions with their commands; inside the block of the table's owner.
@@ -120,6 +145,7 @@ std::vector<Tracked> PgStore::track(const Rows& rows) {
   std::vector<Tracked> batch;
   batch.reserve(rows.size());
   for (Rows::Row row : rows) batch.push_back({read_session(row, b_.mapping.sessions.route.size()), {}, {}, {}});
+  leave_out_doubles(batch);
   if (!b_.mapping.commands || batch.empty()) return batch;
   std::map<std::string_view, Tracked*> by_key;
   for (Tracked& tracked : batch) by_key[tracked.session.key] = &tracked;

@@ -12,7 +12,8 @@ COMMENT ON COLUMN reconciler.hub_profile.built_in IS 'Shipped with the extension
 
 CREATE TABLE reconciler.hub (
   name            text PRIMARY KEY CHECK (name <> ''),
-  base_urls       text[] NOT NULL CHECK (cardinality(base_urls) > 0 AND array_position(base_urls, NULL) IS NULL),
+  base_urls       text[] NOT NULL CHECK (cardinality(base_urls) > 0 AND array_position(base_urls, NULL) IS NULL)
+                  CONSTRAINT no_credentials_in_urls CHECK (array_to_string(base_urls, ' ') !~ '[@?#]'),
   profile         text NOT NULL REFERENCES reconciler.hub_profile,
   connect_timeout interval NOT NULL DEFAULT '2 s' CHECK (connect_timeout BETWEEN '10 ms' AND '1 min'),
   total_timeout   interval NOT NULL DEFAULT '5 s' CHECK (total_timeout BETWEEN '10 ms' AND '5 min'),
@@ -116,6 +117,7 @@ CREATE TABLE reconciler.policy (
   unconfirmed_stops integer NOT NULL DEFAULT 3 CHECK (unconfirmed_stops BETWEEN 1 AND 1000),
   unconfirmed_after interval NOT NULL DEFAULT '15 min' CHECK (unconfirmed_after BETWEEN '0' AND '30 days'),
   PRIMARY KEY (binding_id, state),
+  CONSTRAINT becomes_another_state CHECK (becomes <> state),
   CONSTRAINT force_not_before_stuck CHECK (gone_after >= stuck_after),
   CONSTRAINT retry_cap_not_below_base CHECK (retry_cap >= retry_base),
   CONSTRAINT close_unconfirmed_needs_user_request CHECK (when_spent = 'quarantine' OR user_requested)

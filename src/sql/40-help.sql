@@ -30,6 +30,9 @@ COMMENT ON FUNCTION reconciler.change_binding(integer, jsonb) IS 'Writes columns
 
 CREATE FUNCTION reconciler.session_state(binding integer, session_id text) RETURNS text
   LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_session_state';
+CREATE FUNCTION reconciler.session_key(binding integer, session_id text) RETURNS text
+  LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_session_key';
+COMMENT ON FUNCTION reconciler.session_key(integer, text) IS 'Key of a session as its column prints it, however it was typed; NULL: no such session.';
 COMMENT ON FUNCTION reconciler.session_state(integer, text) IS 'State of a session as the table has it now, read as the table''s owner; NULL: no such session.';
 
 CREATE FUNCTION reconciler.begin_episode(binding integer, session_id text) RETURNS text
@@ -96,7 +99,7 @@ COMMENT ON FUNCTION reconciler.note(integer, text, text, text, jsonb, text, text
 REVOKE ALL ON FUNCTION reconciler.clock(), reconciler.acting_role(), reconciler.library_version(),
   reconciler.one_binding(regclass), reconciler.bindings(regclass), reconciler.check_binding(integer),
   reconciler.change_binding(integer, jsonb),
-  reconciler.session_state(integer, text), reconciler.begin_episode(integer, text), reconciler.wake_worker(),
+  reconciler.session_state(integer, text), reconciler.session_key(integer, text), reconciler.begin_episode(integer, text), reconciler.wake_worker(),
   reconciler.request_worker(), reconciler.worker_pid(), reconciler.server_identity(), reconciler.armed_here(integer),
   reconciler.required_reason(text), reconciler.note(integer, text, text, text, jsonb, text, text, text, jsonb, jsonb),
   reconciler.event_is_append_only()

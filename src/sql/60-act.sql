@@ -168,6 +168,7 @@ BEGIN
       HINT = 'Give a time like now() + interval ''1 hour'', or ''infinity'' to hold until release_session().';
   END IF;
   present := reconciler.existing_session(id, session_id);
+  session_id := reconciler.session_key(id, session_id);
   IF EXISTS (SELECT FROM reconciler.policy AS p WHERE p.binding_id = id AND p.state = present) THEN
     PERFORM reconciler.begin_episode(id, session_id);
   END IF;
@@ -193,6 +194,7 @@ DECLARE
   was reconciler.hold;
 BEGIN
   PERFORM reconciler.required_reason(reason);
+  session_id := coalesce(reconciler.session_key(id, session_id), session_id);
   DELETE FROM reconciler.hold AS h WHERE h.binding_id = id AND h.session_id = release_session.session_id RETURNING h.* INTO was;
   IF was.until IS NULL OR was.until <= reconciler.clock() THEN
     IF was.until IS NULL THEN
@@ -220,6 +222,7 @@ DECLARE
 BEGIN
   PERFORM reconciler.required_reason(reason);
   present := reconciler.existing_session(id, session_id);
+  session_id := reconciler.session_key(id, session_id);
   SELECT b.* INTO STRICT about FROM reconciler.binding AS b WHERE b.binding_id = id;
   IF present = ANY (about.terminal_states) THEN
     RAISE EXCEPTION 'session "%" has ended already', session_id USING ERRCODE = 'object_not_in_prerequisite_state',

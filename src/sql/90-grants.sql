@@ -21,7 +21,7 @@ CREATE FUNCTION reconciler.level_of(OUT function_name text, OUT level text) RETU
     ('reconciler.event_is_append_only', 'owner'), ('reconciler.configuration_changed', 'owner'), ('reconciler.own_change', 'owner'),
     ('reconciler.clock', 'owner'), ('reconciler.acting_role', 'owner'), ('reconciler.library_version', 'owner'),
     ('reconciler.one_binding', 'owner'), ('reconciler.bindings', 'owner'), ('reconciler.check_binding', 'owner'),
-    ('reconciler.change_binding', 'owner'), ('reconciler.session_state', 'owner'), ('reconciler.begin_episode', 'owner'),
+    ('reconciler.change_binding', 'owner'), ('reconciler.session_state', 'owner'), ('reconciler.session_key', 'owner'), ('reconciler.begin_episode', 'owner'),
     ('reconciler.wake_worker', 'owner'), ('reconciler.request_worker', 'owner'), ('reconciler.worker_pid', 'owner'),
     ('reconciler.server_identity', 'owner'), ('reconciler.armed_here', 'owner'), ('reconciler.required_reason', 'owner'),
     ('reconciler.note', 'owner'), ('reconciler.existing_session', 'owner')

@@ -68,6 +68,9 @@ TEST(Completion, TimesOverruleTheStatus) {
   World w;
   w.completed_stop().status = "failed";  // it was sent
   EXPECT_EQ(w.verdict().action, Action::finalize);
+  w.completed_stop().status = "failed";
+  w.commands->newest_stop->error = "no such pod";  // an error tells a failure that was stamped with its time
+  EXPECT_NE(w.verdict().rule, "completion_proven");
 }
 
 TEST(Completion, OtherStatusesProveNothing) {

@@ -39,6 +39,15 @@ sub start_platform
 
 sub hub { return $_[0]{hub} }
 
+# An agent that is connected and, which comes a moment later, has its row
+sub agent
+{
+	my ($self, $id, @options) = @_;
+	my $agent = $self->hub->agent($id, @options);
+	$self->{r}->wait_for("SELECT status = 'online' FROM agents WHERE agent_id = ?", $id);
+	return $agent;
+}
+
 # A user opens a session: its row, then a start that the agent runs and reports.
 sub create_session
 {

@@ -18,8 +18,8 @@ sub seven_steps
 	my $full = $variant eq 'b';    # the columns of the loose migration files
 
 	# 1. An agent is connected, sessions run.
-	my $healthy = $hub->agent('k8s-healthy');
-	my $agent = $hub->agent('k8s-prod-7c9f-abcde', '--die-on-stop');
+	my $healthy = $space->agent('k8s-healthy');
+	my $agent = $space->agent('k8s-prod-7c9f-abcde', '--die-on-stop');
 	$r->do(q{UPDATE agents SET metadata = '{"namespace": "ss-sessions", "kubernetes": true}' WHERE agent_id = 'k8s-prod-7c9f-abcde'});
 	$space->create_session('admin-brave-f7b5e0f5', 'k8s-prod-7c9f-abcde');
 	$space->create_session('admin-firefox-d020bb30', 'k8s-healthy');

@@ -26,8 +26,8 @@ subtest 'variant B: completions are recorded' => sub {
 	my $hub = $space->hub;
 	is($r->one('SELECT command_spacing FROM reconciler.hub'), '00:00:00.5', 'commands to one agent are 500 ms apart');
 	$r->do("UPDATE reconciler.hub SET command_spacing = '1 s'");    # enough to be seen in the hub's log on a busy machine
-	my $agent = $hub->agent('k8s-1');
-	my $deaf = $hub->agent('k8s-deaf', '--ignore-stops');
+	my $agent = $space->agent('k8s-1');
+	my $deaf = $space->agent('k8s-deaf', '--ignore-stops');
 	$space->create_session("lost-$_", 'k8s-1') for 1 .. 3;
 	$space->create_session('ignored', 'k8s-deaf');
 	$space->delete_session($_, lost => 1) for 'lost-1', 'lost-2', 'lost-3', 'ignored';
@@ -95,9 +95,10 @@ subtest 'variant B: completions are recorded' => sub {
 	is($hub->seen_of('ignored')->{accepted}, 1 + 8, 'nothing more is sent');
 
 	# An operator's word ends it.
-	$r->do("SELECT retry_session('ignored', 'agent was mended')");
 	$deaf->end;
-	my $mended = $hub->agent('k8s-deaf');
+	wait_until { !$hub->is_connected('k8s-deaf') } 'the deaf agent to be gone';
+	my $mended = $space->agent('k8s-deaf');
+	$r->do("SELECT retry_session('ignored', 'agent was mended')");
 	$r->live_through(60);
 	$r->wait_for("SELECT count(*) = 1 FROM agent_commands WHERE session_id = 'ignored' AND status = 'completed' AND action = 'stop_session'");
 	$r->live_through(120);
@@ -108,7 +109,7 @@ subtest 'variant B: completions are recorded' => sub {
 subtest 'variant A: no completion is ever recorded' => sub {
 	my $space = start_platform($r, 'a');
 	my $hub = $space->hub;
-	my $agent = $hub->agent('k8s-1');
+	my $agent = $space->agent('k8s-1');
 	$space->create_session('lost', 'k8s-1');
 	$space->delete_session('lost', lost => 1);
 	is($r->one("SELECT when_spent FROM reconciler.policy WHERE state = 'terminating'"), 'close_unconfirmed', 'the preset knows');

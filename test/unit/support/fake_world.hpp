@@ -80,7 +80,8 @@ struct FakeStore final : Store {
     for (const std::string& id : ids) records[id] = next(id, records.contains(id) ? std::optional(records[id]) : std::nullopt);
     return records;
   }
-  bool note_instance(const std::string&, Time) override { return false; }
+  Time instance_since = Time::min();
+  Time note_instance(const std::string&, Time) override { return instance_since; }
   std::vector<Claim> claim(const PassStart&, const std::vector<const Tracked*>& due, Duration) override {
     std::vector<Claim> claims;
     for (std::size_t i = 0; i < due.size(); ++i)
@@ -134,6 +135,7 @@ struct FakeHub final : AgentHub {
       done(i, d);
     }
   }
+  Duration longest_delivery(std::size_t) const override { return seconds(60); }
   std::map<std::string, Profile::CommandState> command_progress(const std::vector<std::string>&) override { return {}; }
   std::map<std::string, SessionAnswer> session_status(const std::vector<std::string>&) override { return {}; }
   Totals totals() const override { return {}; }
