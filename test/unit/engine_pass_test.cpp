@@ -54,6 +54,18 @@ TEST_F(PassTest, AnUnknownAgentClosesNothing) {
   EXPECT_EQ(end.next_due, store.clock + seconds(10));  // asked again after observation_spacing
 }
 
+TEST_F(PassTest, ANewHubInstanceStartsGoneTimeOverForEveryAgentHoweverLateItIsAsked) {
+  store.bind.batch_size = 1;
+  store.add("s1", "a", minutes(30)), store.add("s2", "b", minutes(30));
+  store.gone("a", hours(1)), store.gone("b", hours(1));
+  hub.says = {{"a", Presence::gone}, {"b", Presence::gone}};
+  store.instance_since = store.clock;  // it answers for the first time now
+  run();
+  EXPECT_EQ(store.closed, 0);
+  EXPECT_EQ(store.records["a"].gone_time, Duration(0));
+  EXPECT_EQ(store.records["b"].gone_time, Duration(0));
+}
+
 TEST_F(PassTest, ACallAsksAgainInsideThePass) {
   store.add("s", "a", minutes(30));
   const PassEnd end = run(true);
