@@ -3,7 +3,6 @@
 SET client_min_messages = warning;
 CREATE EXTENSION session_reconciler;
 CREATE SCHEMA keys;
-CALL stop_worker();
 
 -- ---- uuid: a hold holds, however the id was written
 CREATE TABLE keys.by_uuid (id uuid PRIMARY KEY, state text, agent_id text NOT NULL DEFAULT '', updated_at timestamptz);
@@ -11,6 +10,7 @@ INSERT INTO keys.by_uuid VALUES ('550e8400-e29b-41d4-a716-446655440000', 'termin
                                 ('550e8400-e29b-41d4-a716-446655440001', 'terminating', '', now() - interval '1 hour');
 SELECT count(*) > 0 AS attached FROM attach_sessions('keys.by_uuid', 'standard', '{"mode": "enforce", "start_grace": "0 s",
   "policies": {"terminating": {"stuck_after": "0 s", "gone_after": "0 s"}}}');
+CALL stop_worker();  -- attach asked for one; here the passes are CALLed
 SELECT hold_session('{550E8400-E29B-41D4-A716-446655440000}', 'infinity', 'look at it first');
 SELECT session_id FROM reconciler.hold;
 CALL reconcile();
@@ -27,6 +27,7 @@ INSERT INTO keys.short VALUES ('abcde', 'up', 'a', now()), ('first', 'up', NULL,
 SELECT count(*) > 0 AS attached FROM attach_sessions('keys.short', 'standard', '{"mode": "enforce", "start_grace": "0 s", "terminal_states": ["deleted"],
   "policies": {"terminating": null, "running": null, "hibernated": null,
                "deleting": {"stuck_after": "0 s", "gone_after": "0 s", "becomes": "deleted", "user_requested": true, "no_agent": "close", "retry_action": "stop_session"}}}');
+CALL stop_worker();
 SELECT force_terminate_session('abcdefgh', 'a typing error');
 SELECT hold_session('abcdefgh', 'infinity', 'a typing error');
 SELECT request_termination('first', 'not needed any more');
