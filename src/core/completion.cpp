@@ -12,7 +12,7 @@ CommandFate fate_of(const Command& command) {
   if (failed && !command.sent && !command.acknowledged) return CommandFate::undelivered;
   // An error text tells a failure that was stamped with its time from a completion.
   if (failed && !command.error.empty()) return CommandFate::failed;
-  // `sent` may be written late, over `completed` (facts/streamspace 2c): the time stays true.
+  // `sent` may be written late, over `completed` (StreamSpace's dispatcher does): the time stays true.
   if (command.completed || command.status == "completed") return CommandFate::completed;
   return failed ? CommandFate::failed : CommandFate::open;
 }

@@ -1,4 +1,4 @@
-// StreamSpace's admin API as its profile reads it (facts/streamspace 3c, 3d).
+// StreamSpace's admin API as its profile reads it.
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
