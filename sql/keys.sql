@@ -41,5 +41,8 @@ SELECT detach_sessions('keys.short');
 
 -- ---- credentials stay out of the catalog, by any door
 INSERT INTO reconciler.hub (name, base_urls, profile) VALUES ('bad', '{http://user:secret@127.0.0.1/}', 'standard');
+INSERT INTO reconciler.hub (name, base_urls, profile) VALUES ('good', '{http://127.0.0.1/}', 'standard');
+UPDATE reconciler.hub SET base_urls = '{http://127.0.0.1/?token=secret}';
+SELECT name, base_urls FROM reconciler.hub;
 DROP EXTENSION session_reconciler CASCADE;
 DROP SCHEMA keys CASCADE;

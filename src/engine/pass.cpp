@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/rules.hpp"
 #include "engine/facts.hpp"
 
 namespace reconciler {
@@ -136,8 +137,7 @@ void Pass::settle_unknown_outcomes(std::vector<Tracked>& batch) {
     if (episode.lease_until && *episode.lease_until > store_.now()) continue;
     // Only a try that may have arrived: after a crash (its lease is left), or an answer that said nothing.
     const bool may_have_arrived = episode.lease_until || episode.last_result.starts_with("unknown") || episode.last_result.starts_with("unclear");
-    const bool undelivered = stop->status == "failed" && !stop->sent && !stop->acknowledged;
-    if (!may_have_arrived || undelivered) continue;
+    if (!may_have_arrived || rules::fate_of(*stop) == rules::CommandFate::undelivered) continue;
     if (episode.last_command_seen && *episode.last_command_seen == stop->id) continue;
     Attempt attempt{&tracked, *episode.command_id, episode.attempts + 1, Delivery{}, true, {}};
     attempt.delivery.outcome = Delivery::Outcome::answered;

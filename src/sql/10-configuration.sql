@@ -12,8 +12,7 @@ COMMENT ON COLUMN reconciler.hub_profile.built_in IS 'Shipped with the extension
 
 CREATE TABLE reconciler.hub (
   name            text PRIMARY KEY CHECK (name <> ''),
-  base_urls       text[] NOT NULL CHECK (cardinality(base_urls) > 0 AND array_position(base_urls, NULL) IS NULL)
-                  CONSTRAINT no_credentials_in_urls CHECK (array_to_string(base_urls, ' ') !~ '[@?#]'),
+  base_urls       text[] NOT NULL CHECK (cardinality(base_urls) > 0 AND array_position(base_urls, NULL) IS NULL),
   profile         text NOT NULL REFERENCES reconciler.hub_profile,
   connect_timeout interval NOT NULL DEFAULT '2 s' CHECK (connect_timeout BETWEEN '10 ms' AND '1 min'),
   total_timeout   interval NOT NULL DEFAULT '5 s' CHECK (total_timeout BETWEEN '10 ms' AND '5 min'),

@@ -30,10 +30,10 @@ COMMENT ON FUNCTION reconciler.change_binding(integer, jsonb) IS 'Writes columns
 
 CREATE FUNCTION reconciler.session_state(binding integer, session_id text) RETURNS text
   LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_session_state';
+COMMENT ON FUNCTION reconciler.session_state(integer, text) IS 'State of a session as the table has it now, read as the table''s owner; NULL: no such session.';
 CREATE FUNCTION reconciler.session_key(binding integer, session_id text) RETURNS text
   LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_session_key';
 COMMENT ON FUNCTION reconciler.session_key(integer, text) IS 'Key of a session as its column prints it, however it was typed; NULL: no such session.';
-COMMENT ON FUNCTION reconciler.session_state(integer, text) IS 'State of a session as the table has it now, read as the table''s owner; NULL: no such session.';
 
 CREATE FUNCTION reconciler.begin_episode(binding integer, session_id text) RETURNS text
   LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_begin_episode';

@@ -56,3 +56,19 @@ CREATE TRIGGER noted AFTER DELETE ON reconciler.binding FOR EACH ROW EXECUTE FUN
 -- A pass that finds its table broken writes an event of kind error itself.
 CREATE TRIGGER noted_update AFTER UPDATE ON reconciler.binding FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.* AND NOT (NEW.mode = 'broken' AND OLD.mode <> 'broken'))
   EXECUTE FUNCTION reconciler.configuration_changed();
+
+-- A trigger and no CHECK: a violated CHECK prints the failing row, and with it the password that it refuses.
+CREATE FUNCTION reconciler.refuse_credentials_in_urls() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF array_to_string(NEW.base_urls, ' ') ~ '[@?#]' THEN
+    RAISE EXCEPTION 'an address of hub "%" has a user, a query or a fragment', NEW.name USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = 'The address is not shown: it may hold a password. The server log may have the statement.',
+      HINT = 'Name scheme, host, port and path only; credentials go into the file session_reconciler.credentials_file.';
+  END IF;
+  RETURN NEW;
+END $$;
+REVOKE ALL ON FUNCTION reconciler.refuse_credentials_in_urls() FROM PUBLIC;
+COMMENT ON FUNCTION reconciler.refuse_credentials_in_urls() IS 'Refuses hub addresses with a user, query or fragment, however they are written, without printing them.';
+CREATE TRIGGER no_credentials BEFORE INSERT OR UPDATE OF base_urls ON reconciler.hub
+  FOR EACH ROW EXECUTE FUNCTION reconciler.refuse_credentials_in_urls();
