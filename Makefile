@@ -20,7 +20,7 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION)
 # The two commands of the README.  They install what they need and build by themselves, so they
 # stand outside of everything below that wants a server's development files.
 test:
-	@PG_CONFIG='$(PG_CONFIG)' scripts/test $(STAGE) $(PATTERN)
+	@PG_CONFIG='$(PG_CONFIG)' scripts/test '$(STAGE)' '$(PATTERN)'
 
 demo:
 	@PG_CONFIG='$(PG_CONFIG)' scripts/demo $(DEMO_ARGS)

@@ -35,6 +35,7 @@ struct PassStart {
   Time now{};
   Gates gates;
   std::string held_because;  // a sentence for the log where gates hold everything
+  bool by_operator() const { return pass_id == 0; }  // not a pass: a person's own word
 };
 
 // A session to close, with the verdict it rests on.

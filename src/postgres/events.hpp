@@ -22,6 +22,9 @@ struct Event {
 std::int64_t write_events(const AttachedBinding&, std::optional<std::int64_t> pass_id, Time at, const std::string& actor,
                           const std::vector<Event>&);
 
+// The NOTIFY of one batch of events, for statements that write their own.
+void announce(const AttachedBinding&, std::optional<std::int64_t> pass_id, std::int64_t first, std::int64_t last);
+
 // Adds to an exact counter. As the extension's owner.
 void count(int binding_id, const std::string& name, const std::string& label, double add);
 

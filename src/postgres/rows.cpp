@@ -16,9 +16,13 @@ std::string column_name(const std::vector<std::string>& columns, Rows::Column c)
 
 const Rows::Cell& Rows::cell(std::size_t row, Column column) const {
   int number = column.number;
-  if (column.name)
-    for (number = 0; number < static_cast<int>(columns_.size()) && columns_[number] != column.name;) ++number;
-  if (row >= rows_ || number < 0 || number >= static_cast<int>(columns_.size()))
+  const int count = static_cast<int>(columns_.size());
+  if (column.name) {
+    number = after_last_ < count && columns_[after_last_] == column.name ? after_last_ : 0;
+    while (number < count && columns_[number] != column.name) ++number;
+    after_last_ = number + 1;
+  }
+  if (row >= rows_ || number < 0 || number >= count)
     throw std::logic_error("no column " + column_name(columns_, column) + " in the result");
   return cells_[row * columns_.size() + number];
 }

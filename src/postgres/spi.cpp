@@ -6,6 +6,7 @@
 #include "postgres/boundary.hpp"
 #include "postgres/clock.hpp"
 #include "postgres/parameters.hpp"
+#include "postgres/plan_cached.hpp"
 #include "postgres/pg.hpp"
 #include "postgres/rows_writer.hpp"
 
@@ -27,8 +28,15 @@ std::unordered_map<std::string, Prepared>& prepared() {
   return *map;
 }
 
-std::string key_of(std::string_view statement, std::span<const Param> params) {
+// How a kept statement is planned.
+enum class Planned {
+  once,  // as the server likes: soon one plan for all values
+  each_batch
+};
+
+std::string key_of(std::string_view statement, std::span<const Param> params, Planned planned) {
   std::string key(statement);
+  key += static_cast<char>(planned);
   for (const Param& p : params) {
     const Oid type = type_of(p);
     key.append(reinterpret_cast<const char*>(&type), sizeof type);
@@ -52,6 +60,7 @@ struct Work {
   bool read_only;
   Prepared* slot;  // null: not kept
   Rows* rows;
+  Planned planned = Planned::once;
 };
 
 void check(int result, const char* what) {
@@ -76,42 +85,54 @@ void execute(const Work& work) {
     check(SPI_execute_with_args(text, count, types, values, nulls, work.read_only, 0), "SPI_execute_with_args");
   } else {
     if (!work.slot->plan) {
-      SPIPlanPtr plan = SPI_prepare(to_server(work.statement), count, types);
-      if (!plan) check(SPI_result, "SPI_prepare");
+      const int options = work.planned == Planned::each_batch ? CURSOR_OPT_CUSTOM_PLAN : 0;
+      SPIPlanPtr plan = SPI_prepare_cursor(to_server(work.statement), count, types, options);
+      if (!plan) check(SPI_result, "SPI_prepare_cursor");
       check(SPI_keepplan(plan), "SPI_keepplan");
       work.slot->plan = plan;
     }
+    if (work.planned == Planned::each_batch) plan_next_as_cached();
     check(SPI_execute_plan(work.slot->plan, values, nulls, work.read_only, 0), "SPI_execute_plan");
+    stop_planning_as_cached();
   }
   RowsWriter(*work.rows).copy(SPI_tuptable, SPI_processed);
   check(SPI_finish(), "SPI_finish");
 }
 
-Rows run(std::string_view statement, std::span<const Param> params, Access access, Prepared* slot) {
+Rows run(std::string_view statement, std::span<const Param> params, Access access, Prepared* slot, Planned planned = Planned::once) {
   Rows rows;
   const std::string text(statement);  // with its NUL
-  const Work work{text.c_str(), params, access == Access::read_only, slot, &rows};
-  guarded([&] { execute(work); });
+  const Work work{text.c_str(), params, access == Access::read_only, slot, &rows, planned};
+  try {
+    guarded([&] { execute(work); });
+  } catch (...) {
+    stop_planning_as_cached();
+    throw;
+  }
   return rows;
 }
 
-}  // namespace
-
-Rows query(std::string_view statement, std::span<const Param> params, Access access) {
+Rows run_kept(std::string_view statement, std::span<const Param> params, Access access, Planned planned) {
   static std::uint64_t uses = 0;
-  std::string key = key_of(statement, params);
+  std::string key = key_of(statement, params, planned);
   if (prepared().size() >= most_prepared && !prepared().contains(key)) forget_least_used();
   Prepared& slot = prepared()[std::move(key)];  // stays where it is until it is erased
   slot.used = ++uses;
   ++slot.running;
   try {
-    Rows rows = run(statement, params, access, &slot);
+    Rows rows = run(statement, params, access, &slot, planned);
     --slot.running;
     return rows;
   } catch (...) {
     --slot.running;
     throw;
   }
+}
+
+}  // namespace
+
+Rows query(std::string_view statement, std::span<const Param> params, Access access) {
+  return run_kept(statement, params, access, Planned::once);
 }
 
 Rows query(std::string_view statement, std::initializer_list<Param> params, Access access) {
@@ -122,9 +143,13 @@ Rows query_once(std::string_view statement, std::initializer_list<Param> params,
   return run(statement, std::span<const Param>(params.begin(), params.size()), access, nullptr);
 }
 
-Rows query_batch(std::string_view statement, std::initializer_list<Param> params) { return query_once(statement, params); }
+Rows query_batch(std::string_view statement, std::span<const Param> params) {
+  return run_kept(statement, params, Access::write, Planned::each_batch);
+}
 
-Rows query_batch(std::string_view statement, std::span<const Param> params) { return run(statement, params, Access::write, nullptr); }
+Rows query_batch(std::string_view statement, std::initializer_list<Param> params) {
+  return query_batch(statement, std::span<const Param>(params.begin(), params.size()));
+}
 
 std::string quoted_identifier(std::string_view name) {
   const std::string text(name);

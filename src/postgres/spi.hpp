@@ -138,6 +138,7 @@ class Rows {
   std::string text_;
   std::size_t rows_ = 0;
   std::uint64_t affected_ = 0;
+  mutable int after_last_ = 0;  // columns are mostly read by name in their order: where to look first
 };
 
 enum class Access {
@@ -150,8 +151,9 @@ Rows query(std::string_view statement, std::initializer_list<Param> = {}, Access
 Rows query(std::string_view statement, std::span<const Param>, Access = Access::write);
 // Not kept: DDL and the like, or texts that hardly come again.
 Rows query_once(std::string_view statement, std::initializer_list<Param> = {}, Access = Access::write);
-// Over a batch of keys: planned for each batch. A plan that was kept from when the table was small would walk all of
-// the table, and compare each row with every key, when it has grown.
+// Over a batch of keys: parsed once, planned for each batch with its number of keys, as for tables in memory. On tables
+// of ours the statement joins "(SELECT $1::int AS binding, u.* FROM unnest($2) AS u(key) OFFSET 0) AS t": the planner
+// would else take "binding_id = $1" for a condition that few rows meet, as long as the statistics are young.
 Rows query_batch(std::string_view statement, std::initializer_list<Param>);
 Rows query_batch(std::string_view statement, std::span<const Param>);
 

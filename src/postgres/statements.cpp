@@ -186,7 +186,7 @@ std::vector<Column> Statements::imaged() const {
 std::string Statements::image(const std::string& alias) const {
   std::vector<std::string> members;
   for (const Column& column : imaged()) members.push_back(quote_literal(column.name) + ", " + in(alias, column));
-  return "jsonb_build_object(" + join(members, ", ") + ")";
+  return "json_build_object(" + join(members, ", ") + ")";
 }
 
 std::string Statements::predicate() const {

@@ -4,7 +4,9 @@
 //   store_scan.cpp      scan and episodes
 //   store_evidence.cpp  agents, evidence, the hub's instances
 //   store_attempts.cpp  claim, record, progress, quarantine
-//   store_finish.cpp    close with event, brakes, what would be done
+//   store_finish.cpp    close with event and audit; what would be done
+//   store_brake.cpp     the budget of forces
+//   store_leftover.cpp  what a forced session may leave behind
 //   store_pass.cpp      begin and end of a pass
 #pragma once
 
@@ -83,11 +85,25 @@ class PgStore final : public Store {
   // A pause or another mode stops a pass that runs already. Inside a transaction, as the extension's owner.
   bool still_allowed(bool proven);
   void notice_crashes(Time now);
+  // A session to send for, and how long until its agent's next free slot.
+  struct Wanted { const Tracked* tracked; Duration wait; };
+  std::vector<Claim> claim_once(const PassStart&, const std::vector<const Tracked*>&, Duration lease);
+  std::set<std::string> still_as_scanned(const std::vector<const Tracked*>&);
+  std::vector<Wanted> take_slots(const std::vector<const Tracked*>&, const std::set<std::string>& unchanged, Time at);
+  // Which of `keys` an operator holds. Inside a transaction, as the extension's owner.
+  std::set<std::string> held(const std::vector<std::optional<std::string>>& keys, Time at);
   Finished finish_once(const PassStart&, const std::vector<const Closing*>&, Budget);
+  Finished close_in_transaction(const PassStart&, const std::vector<const Closing*>&, Budget);
+  std::vector<const Closing*> allowed_now(const PassStart&, const std::vector<const Closing*>&, Budget, Time at, Finished&);
+  struct Image { std::string before, after; };  // of a closed row, as JSON
+  std::map<std::string, Image> write_theirs(const PassStart&, const std::vector<const Closing*>&, Time at);
+  std::vector<Event> closing_events(const std::vector<const Closing*>&, const std::map<std::string, Image>&);
   void spare_the_present(const std::vector<const Closing*>&, std::set<std::string>& spared);
   std::int64_t spend(std::int64_t wanted, Budget, Time now, std::optional<Time>& frees);
   void give_back(std::int64_t unused, Budget, Time now);
-  std::vector<Event> leftovers(const std::vector<const Closing*>&, const std::vector<std::string>& closed);
+  void count_for_users_rate(std::int64_t wanted);
+  std::vector<Event> leftovers(const std::vector<const Closing*>& closed);
+  std::map<std::string, std::string> namespaces_of(const std::vector<std::string>& agents);
 
   AttachedBinding b_;
   Statements sql_;

@@ -40,144 +40,178 @@ Outcome outcome_of(const Delivery& d) {
   return {.label = "unclear", .keep_key = true, .unreachable = true};
 }
 
-std::string attempt_json(const std::string& command_id, int attempt, const std::string& agent) {
-  return nlohmann::json{{"command_id", command_id}, {"attempt", attempt}, {"agent_id", agent}}.dump(-1, ' ', false,
-                                                                                                  nlohmann::json::error_handler_t::replace);
+// A hold that was committed while a claim was under way: the claim is taken back and made again without it.
+struct HeldMeanwhile {};
+
+// Rows are locked in this order by every pass.
+template <class Wanted>
+void by_key(std::vector<Wanted>& wanted) {
+  std::sort(wanted.begin(), wanted.end(), [](const Wanted& a, const Wanted& b) { return a.tracked->session.key < b.tracked->session.key; });
 }
 
 }  // namespace
 
+std::vector<Claim> PgStore::claim(const PassStart& pass, const std::vector<const Tracked*>& due, Duration lease) {
+  for (;;) {
+    try {
+      return transactions_.run("claiming retries", [&] { return claim_once(pass, due, lease); });
+    } catch (const HeldMeanwhile&) {
+    }
+  }
+}
+
 // In one transaction: the rows still are what the verdicts rested on, nobody else is sending, the agents' next
 // slots are reserved, and the tries are on record before the first byte leaves.
-std::vector<Claim> PgStore::claim(const PassStart& pass, const std::vector<const Tracked*>& due, Duration lease) {
-  return transactions_.run("claiming retries", [&] {
-    std::vector<std::string> keys;
-    std::map<std::string, std::size_t> index;
-    for (std::size_t i = 0; i < due.size(); ++i) keys.push_back(due[i]->session.key), index[due[i]->session.key] = i;
-
-    std::set<std::string> unchanged;
-    const Rows rows = theirs([&] { return query_batch(sql_.identities(), {Param::texts(keys)}); });
-    for (Rows::Row row : rows) {
-      const auto found = index.find(row.text("key"));
-      if (found == index.end()) continue;
-      const Session& s = due[found->second]->session;
-      if (row.maybe_text("state") == s.state && row.maybe_text("agent") == s.agent && row.maybe_text("runtime") == s.runtime && row.maybe_text("created") == s.created)
-        unchanged.insert(s.key);
+std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<const Tracked*>& due, Duration lease) {
+  const std::set<std::string> unchanged = still_as_scanned(due);
+  return ours([&] {
+    std::vector<Claim> claims;
+    if (!still_allowed(false)) return claims;
+    const Time at = now();
+    std::vector<Wanted> wanted = take_slots(due, unchanged, at);
+    if (wanted.empty()) return claims;
+    by_key(wanted);
+    Texts keys, seen;
+    std::vector<std::optional<Time>> leases;
+    std::map<std::string_view, const Wanted*> of_key;
+    for (const Wanted& w : wanted) {
+      keys.push_back(w.tracked->session.key), leases.push_back(at + w.wait + lease);
+      seen.push_back(w.tracked->commands.newest_stop ? std::optional(w.tracked->commands.newest_stop->id) : std::nullopt);
+      of_key[w.tracked->session.key] = &w;
     }
-    return ours([&] {
-      std::vector<Claim> claims;
-      if (!still_allowed(false)) return claims;
-      const Time at = now();
-      // Locked before holds are read: a hold that comes first is seen, one that comes later waits for the claim.
-      query_batch("SELECT FROM reconciler.episode WHERE binding_id = $1 AND session_id = ANY($2) ORDER BY session_id FOR UPDATE",
-            {Param::integer(b_.binding.id), Param::texts(keys)});
-      // Spacing of commands to one agent holds over passes and backends: each agent's next free slot is a row. Only
-      // the slots of the next seconds are taken; a slot further ahead than that was set by a clock that was wrong.
-      const Duration spacing = b_.binding.command_spacing, horizon = seconds(10);
-      const std::int64_t most = spacing.count() > 0 ? std::max<std::int64_t>(1, horizon / spacing) : std::numeric_limits<std::int64_t>::max();
-      std::map<std::string, std::int64_t> per_agent;
-      std::vector<const Tracked*> taken;
-      for (const Tracked* tracked : due)
-        if (unchanged.contains(tracked->session.key) && per_agent[*tracked->session.agent] < most) {
-          ++per_agent[*tracked->session.agent];
-          taken.push_back(tracked);
-        }
-      std::map<std::string, Time> slot;
-      if (spacing.count() > 0 && !per_agent.empty()) {
-        std::vector<std::string> agents;
-        std::vector<std::int64_t> counts;
-        for (const auto& [agent, n] : per_agent) agents.push_back(agent), counts.push_back(n);
-        for (Rows::Row row : query_batch("UPDATE reconciler.agent_evidence a SET next_command = CASE WHEN a.next_command > $4 AND a.next_command < $6 THEN a.next_command ELSE $4 END + t.n * $5::interval"
-                                   " FROM unnest($2::text[], $3::bigint[]) AS t(agent, n) WHERE a.binding_id = $1 AND a.agent_id = ANY($2) AND a.agent_id = t.agent"
+    std::map<const Tracked*, std::size_t> index;
+    for (std::size_t i = 0; i < due.size(); ++i) index[due[i]] = i;
+    const Rows claimed = query_batch(
+        "WITH claimed AS ("
+        " UPDATE reconciler.episode e SET lease_until = t.lease, last_attempt = $2, tries = e.tries + 1, last_command_seen = t.seen, retry_requested = NULL,"
+        "   quarantined = CASE WHEN e.retry_requested IS NULL THEN e.quarantined END, command_id = coalesce(e.command_id, gen_random_uuid()::text), accepted_at = NULL"
+        " FROM (SELECT $1::int AS binding, u.* FROM unnest($3::text[], $4::timestamptz[], $5::text[]) AS u(key, lease, seen) OFFSET 0) AS t"
+        " WHERE e.binding_id = t.binding AND e.session_id = t.key AND (e.lease_until IS NULL OR e.lease_until <= $2 OR e.lease_until > $6)"
+        "   AND NOT EXISTS (SELECT FROM reconciler.hold h WHERE h.binding_id = t.binding AND h.session_id = t.key AND h.until > $2)"
+        " RETURNING e.session_id, e.command_id, e.lease_until, e.attempts + 1 AS attempt, e.state, e.agent_id"
+        "), written AS ("
+        " INSERT INTO reconciler.event (pass_id, at, schema_name, table_name, actor, session_id, kind, from_state, rule, evidence)"
+        " SELECT $7, $2, $8, $9, $10, session_id, 'retry', state, 'retry_due',"
+        "   jsonb_build_object('command_id', command_id, 'attempt', attempt, 'agent_id', agent_id) FROM claimed RETURNING id"
+        ") SELECT c.session_id, c.command_id, c.attempt, c.lease_until, w.first, w.last FROM claimed c, (SELECT min(id) AS first, max(id) AS last FROM written) AS w",
+        {Param::integer(b_.binding.id), Param::time(at), Param::texts(keys), Param::times(leases), Param::texts(seen),
+         Param::time(at + std::max<Duration>(hours(1), 4 * lease)), Param::integer(pass.pass_id), Param::text(b_.schema), Param::text(b_.table), Param::text(actor_)});
+    // hold_session() locks the episode when it has written its hold: either it comes first and is seen here, or it
+    // waits for us and sees the try.
+    if (!held(keys, at).empty()) throw HeldMeanwhile{};
+    for (Rows::Row row : claimed) {
+      const Wanted& w = *of_key.at(row.view("session_id"));
+      claims.push_back({index.at(w.tracked), row.text("command_id"), static_cast<int>(row.integer("attempt")), w.wait, row.time("lease_until")});
+    }
+    if (!claimed.empty()) announce(b_, pass.pass_id, claimed[0].integer("first"), claimed[0].integer("last"));
+    // As they were asked for, oldest first.
+    std::sort(claims.begin(), claims.end(), [](const Claim& a, const Claim& b) { return a.index < b.index; });
+    return claims;
+  });
+}
+
+// Those whose row says what it said when it was scanned.
+std::set<std::string> PgStore::still_as_scanned(const std::vector<const Tracked*>& due) {
+  std::vector<std::string> keys;
+  std::map<std::string_view, const Session*> of_key;
+  for (const Tracked* tracked : due) keys.push_back(tracked->session.key), of_key[tracked->session.key] = &tracked->session;
+  std::set<std::string> unchanged;
+  const Rows rows = theirs([&] { return query_batch(sql_.identities(), {Param::texts(keys)}); });
+  for (Rows::Row row : rows) {
+    const auto found = of_key.find(row.view("key"));
+    if (found == of_key.end()) continue;
+    const Session& s = *found->second;
+    if (row.maybe_text("state") == s.state && row.maybe_text("agent") == s.agent && row.maybe_text("runtime") == s.runtime && row.maybe_text("created") == s.created)
+      unchanged.insert(s.key);
+  }
+  return unchanged;
+}
+
+// Spacing of commands to one agent holds over passes and backends: each agent's next free slot is a row. Only the
+// slots of the next seconds are taken; a slot further ahead than that was set by a clock that was wrong.
+std::vector<PgStore::Wanted> PgStore::take_slots(const std::vector<const Tracked*>& due, const std::set<std::string>& unchanged, Time at) {
+  const Duration spacing = b_.binding.command_spacing, horizon = seconds(10);
+  const std::int64_t most = spacing.count() > 0 ? std::max<std::int64_t>(1, horizon / spacing) : std::numeric_limits<std::int64_t>::max();
+  std::map<std::string, std::int64_t> per_agent;
+  std::vector<Wanted> wanted;
+  for (const Tracked* tracked : due)
+    if (unchanged.contains(tracked->session.key) && per_agent[*tracked->session.agent] < most) {
+      ++per_agent[*tracked->session.agent];
+      wanted.push_back({tracked, Duration(0)});
+    }
+  if (spacing.count() == 0 || wanted.empty()) return wanted;
+  std::vector<std::string> agents;
+  std::vector<std::int64_t> counts;
+  for (const auto& [agent, n] : per_agent) agents.push_back(agent), counts.push_back(n);
+  std::map<std::string, Time> slot;
+  for (Rows::Row row : query_batch("UPDATE reconciler.agent_evidence a"
+                                   " SET next_command = CASE WHEN a.next_command > $4 AND a.next_command < $6 THEN a.next_command ELSE $4 END + t.n * $5::interval"
+                                   " FROM (SELECT $1::int AS binding, u.* FROM unnest($2::text[], $3::bigint[]) AS u(agent, n) OFFSET 0) AS t WHERE a.binding_id = t.binding AND a.agent_id = t.agent"
                                    " RETURNING a.agent_id, a.next_command - t.n * $5::interval AS slot",
                                    {Param::integer(b_.binding.id), Param::texts(agents), Param::integers(counts), Param::time(at), Param::interval(spacing),
                                     Param::time(at + 4 * (horizon + spacing))}))
-          slot[row.text("agent_id")] = row.time("slot");
-      }
-      std::vector<std::string> claim_keys;
-      std::vector<std::optional<Time>> leases;
-      Texts seen;
-      std::map<std::string, Duration> not_before;
-      for (const Tracked* tracked : taken) {
-        const Session& s = tracked->session;
-        Duration wait{0};
-        if (const auto found = slot.find(*s.agent); found != slot.end()) {
-          wait = std::max<Duration>(Duration(0), found->second - at);
-          found->second += spacing;
-        }
-        claim_keys.push_back(s.key), leases.push_back(at + wait + lease);
-        seen.push_back(tracked->commands.newest_stop ? std::optional(tracked->commands.newest_stop->id) : std::nullopt);
-        not_before[s.key] = wait;
-      }
-      if (claim_keys.empty()) return claims;
-      std::vector<Event> events;
-      for (Rows::Row row : query_batch("UPDATE reconciler.episode e SET lease_until = t.lease, last_attempt = $2, tries = e.tries + 1, last_command_seen = t.seen, retry_requested = NULL,"
-                                 " quarantined = CASE WHEN e.retry_requested IS NULL THEN e.quarantined END, command_id = coalesce(e.command_id, gen_random_uuid()::text), accepted_at = NULL"
-                                 " FROM unnest($3::text[], $4::timestamptz[], $5::text[]) AS t(key, lease, seen)"
-                                 " WHERE e.binding_id = $1 AND e.session_id = ANY($3) AND e.session_id = t.key AND (e.lease_until IS NULL OR e.lease_until <= $2 OR e.lease_until > $6)"
-                                 " AND NOT EXISTS (SELECT FROM reconciler.hold h WHERE h.binding_id = $1 AND h.session_id = t.key AND h.until > $2)"
-                                 " RETURNING e.session_id, e.command_id, e.lease_until, e.attempts + 1 AS attempt",
-                                 {Param::integer(b_.binding.id), Param::time(at), Param::texts(claim_keys), Param::times(leases), Param::texts(seen),
-                                  Param::time(at + std::max<Duration>(hours(1), 4 * lease))})) {
-        const std::string key = row.text("session_id");
-        const Session& s = due[index[key]]->session;
-        claims.push_back({index[key], row.text("command_id"), static_cast<int>(row.integer("attempt")), not_before[key], row.time("lease_until")});
-        events.push_back({.session = key, .kind = "retry", .from_state = s.state, .to_state = {}, .reason = {}, .rule = "retry_due",
-                          .evidence = attempt_json(claims.back().command_id, claims.back().attempt, *s.agent), .before = {}, .after = {}});
-      }
-      write_events(b_, pass.pass_id, at, actor_, events);
-      return claims;
-    });
-  });
+    slot[row.text("agent_id")] = row.time("slot");
+  for (Wanted& w : wanted)
+    if (const auto found = slot.find(*w.tracked->session.agent); found != slot.end()) {
+      w.wait = std::max<Duration>(Duration(0), found->second - at);
+      found->second += spacing;
+    }
+  return wanted;
 }
 
 void PgStore::record(const PassStart& pass, const std::vector<Attempt>& attempts) {
   transactions_.run("recording retries", [&] {
     ours([&] {
       const Time at = now();
-      Texts keys, commands, results, hub_ids;
-      std::vector<std::optional<bool>> counts, accepted, keep, unreachable, gone;
+      std::vector<const Attempt*> ordered;
+      for (const Attempt& attempt : attempts) ordered.push_back(&attempt);
+      std::sort(ordered.begin(), ordered.end(), [](const Attempt* a, const Attempt* b) { return a->tracked->session.key < b->tracked->session.key; });
+      Texts keys, commands, labels, details, hub_ids;
+      std::vector<std::optional<bool>> counts, accepted, keep, unreachable, gone, looked_up;
       std::vector<std::optional<Time>> next, leases;
-      std::map<std::string, Event> events;
-      for (const Attempt& attempt : attempts) {
-        const Session& s = attempt.tracked->session;
-        const Outcome outcome = outcome_of(attempt.delivery);
+      std::vector<std::int64_t> tries, took;
+      for (const Attempt* attempt : ordered) {
+        const Session& s = attempt->tracked->session;
+        const Delivery& delivery = attempt->delivery;
+        const Outcome outcome = outcome_of(delivery);
         const Policy* policy = b_.binding.policy(s.state);
-        const Duration delay = policy ? backoff(*policy, std::max(1, attempt.tracked->episode.tries + 1), seed_of(s.key)) : Duration(minutes(1));
-        const std::string detail = valid_text(attempt.delivery.detail, 500);
-        const std::string result = detail.empty() ? outcome.label : outcome.label + ": " + detail;
-        keys.push_back(s.key), commands.push_back(attempt.command_id), results.push_back(result);
-        hub_ids.push_back(outcome.accepted ? std::optional(attempt.delivery.hub_command_id.empty() ? attempt.command_id : valid_text(attempt.delivery.hub_command_id, 200)) : std::nullopt);
+        const Duration delay = policy ? backoff(*policy, std::max(1, attempt->tracked->episode.tries + 1), seed_of(s.key)) : Duration(minutes(1));
+        keys.push_back(s.key), commands.push_back(attempt->command_id), labels.push_back(outcome.label);
+        details.push_back(delivery.detail.empty() ? std::nullopt : std::optional(valid_text(delivery.detail, 500)));
+        hub_ids.push_back(outcome.accepted ? std::optional(delivery.hub_command_id.empty() ? attempt->command_id : valid_text(delivery.hub_command_id, 200)) : std::nullopt);
         counts.push_back(outcome.counts), accepted.push_back(outcome.accepted), keep.push_back(outcome.keep_key);
-        unreachable.push_back(outcome.unreachable), gone.push_back(outcome.session_gone);
-        next.push_back(at + std::max(delay, attempt.delivery.retry_after.value_or(Duration(0))));
-        leases.push_back(attempt.lease);
-        nlohmann::json evidence{{"command_id", attempt.command_id}, {"attempt", attempt.attempt}, {"outcome", outcome.label}, {"agent_id", s.agent.value_or("")}};
-        if (!detail.empty()) evidence["detail"] = detail;
-        if (attempt.delivery.took.count() > 0) evidence["took_ms"] = static_cast<double>(attempt.delivery.took.count()) / 1000;
-        if (attempt.looked_up) evidence["looked_up"] = true;
-        events[s.key] = {.session = s.key, .kind = "retry_result", .from_state = s.state, .to_state = {}, .reason = outcome.label, .rule = {},
-                         .evidence = evidence.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), .before = {}, .after = {}};
+        unreachable.push_back(outcome.unreachable), gone.push_back(outcome.session_gone), looked_up.push_back(attempt->looked_up);
+        next.push_back(at + std::max(delay, delivery.retry_after.value_or(Duration(0))));
+        leases.push_back(attempt->lease), tries.push_back(attempt->attempt), took.push_back(delivery.took.count());
       }
       // Command id and lease are compared: an answer that comes when its lease was taken over changes nothing.
-      std::vector<Event> recorded;
-      std::map<std::string, double> outcomes;
-      for (Rows::Row row : query_batch("UPDATE reconciler.episode e SET lease_until = NULL, last_result = t.result, next_attempt = t.next, attempts = e.attempts + t.counts::int,"
-            " accepted = e.accepted + t.accepted::int, first_accepted = CASE WHEN t.accepted THEN coalesce(e.first_accepted, $2) ELSE e.first_accepted END,"
-            " accepted_at = CASE WHEN t.accepted THEN $2 END, hub_command_id = coalesce(t.hub_id, e.hub_command_id),"
-            " command_id = CASE WHEN t.keep THEN e.command_id END, unreachable_since = CASE WHEN t.unreachable THEN coalesce(e.unreachable_since, $2) END,"
-            " session_gone = CASE WHEN t.gone THEN $2 ELSE e.session_gone END"
-            " FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) AS t(key, command, result, hub_id, counts, accepted, keep, unreachable, gone, next, lease)"
-            " WHERE e.binding_id = $1 AND e.session_id = ANY($3) AND e.session_id = t.key AND e.command_id = t.command"
-            " AND CASE WHEN t.lease IS NULL THEN e.lease_until IS NULL OR e.lease_until <= $2 ELSE e.lease_until = t.lease END RETURNING e.session_id",
-            {Param::integer(b_.binding.id), Param::time(at), Param::texts(keys), Param::texts(commands), Param::texts(results), Param::texts(hub_ids),
-             Param::booleans(counts), Param::booleans(accepted), Param::booleans(keep), Param::booleans(unreachable), Param::booleans(gone), Param::times(next), Param::times(leases)})) {
-        Event& event = events.at(row.text(0));
-        ++outcomes[*event.reason];
-        recorded.push_back(std::move(event));
-      }
-      for (const auto& [label, n] : outcomes) count(b_.binding.id, "reconciler_retries_total", label, n);
-      write_events(b_, pass.pass_id, at, actor_, recorded);
+      const Rows recorded = query_batch(
+          "WITH recorded AS ("
+          " UPDATE reconciler.episode e SET lease_until = NULL, last_result = concat_ws(': ', t.label, t.detail), next_attempt = t.next, attempts = e.attempts + t.counts::int,"
+          "   accepted = e.accepted + t.accepted::int, first_accepted = CASE WHEN t.accepted THEN coalesce(e.first_accepted, $2) ELSE e.first_accepted END,"
+          "   accepted_at = CASE WHEN t.accepted THEN $2 END, hub_command_id = coalesce(t.hub_id, e.hub_command_id),"
+          "   command_id = CASE WHEN t.keep THEN e.command_id END, unreachable_since = CASE WHEN t.unreachable THEN coalesce(e.unreachable_since, $2) END,"
+          "   session_gone = CASE WHEN t.gone THEN $2 ELSE e.session_gone END"
+          " FROM (SELECT $1::int AS binding, u.* FROM unnest($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+          "   AS u(key, command, label, detail, hub_id, counts, accepted, keep, unreachable, gone, next, lease, attempt, took, looked_up) OFFSET 0) AS t"
+          " WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.command_id = t.command"
+          "   AND CASE WHEN t.lease IS NULL THEN e.lease_until IS NULL OR e.lease_until <= $2 ELSE e.lease_until = t.lease END"
+          " RETURNING e.session_id, e.state, e.agent_id, t.command, t.label, t.detail, t.attempt, t.took, t.looked_up"
+          "), written AS ("
+          " INSERT INTO reconciler.event (pass_id, at, schema_name, table_name, actor, session_id, kind, from_state, reason, evidence)"
+          " SELECT $18, $2, $19, $20, $21, session_id, 'retry_result', state, label,"
+          "   jsonb_build_object('command_id', command, 'attempt', attempt, 'outcome', label, 'agent_id', coalesce(agent_id, ''))"
+          "   || CASE WHEN detail IS NULL THEN '{}' ELSE jsonb_build_object('detail', detail) END"
+          "   || CASE WHEN took > 0 THEN jsonb_build_object('took_ms', took / 1000.0::float8) ELSE '{}' END"
+          "   || CASE WHEN looked_up THEN '{\"looked_up\": true}' ELSE '{}'::jsonb END"
+          " FROM recorded RETURNING id"
+          ") SELECT r.label, r.n, w.first, w.last FROM (SELECT label, count(*) AS n FROM recorded GROUP BY label) AS r, (SELECT min(id) AS first, max(id) AS last FROM written) AS w",
+          {Param::integer(b_.binding.id), Param::time(at), Param::texts(keys), Param::texts(commands), Param::texts(labels), Param::texts(details), Param::texts(hub_ids),
+           Param::booleans(counts), Param::booleans(accepted), Param::booleans(keep), Param::booleans(unreachable), Param::booleans(gone), Param::times(next),
+           Param::times(leases), Param::integers(tries), Param::integers(took), Param::booleans(looked_up), Param::integer(pass.pass_id), Param::text(b_.schema),
+           Param::text(b_.table), Param::text(actor_)});
+      for (Rows::Row row : recorded) count(b_.binding.id, "reconciler_retries_total", row.text("label"), static_cast<double>(row.integer("n")));
+      if (!recorded.empty()) announce(b_, pass.pass_id, recorded[0].integer("first"), recorded[0].integer("last"));
     });
   });
 }

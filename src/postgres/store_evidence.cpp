@@ -20,8 +20,8 @@ std::map<std::string, HeartbeatLook> PgStore::agents(const std::vector<std::stri
 
 std::map<std::string, AgentEvidence> PgStore::read_evidence(const std::vector<std::string>& ids, bool lock) {
   std::map<std::string, AgentEvidence> found;
-  const std::string text = "SELECT * FROM reconciler.agent_evidence WHERE binding_id = $1 AND agent_id = ANY($2) ORDER BY agent_id";
-  for (Rows::Row row : query_batch(lock ? text + " FOR UPDATE" : text, {Param::integer(b_.binding.id), Param::texts(ids)})) {
+  const std::string text = "SELECT a.* FROM (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(agent) OFFSET 0) AS t JOIN reconciler.agent_evidence a ON a.binding_id = t.binding AND a.agent_id = t.agent ORDER BY a.agent_id";
+  for (Rows::Row row : query_batch(lock ? text + " FOR UPDATE OF a" : text, {Param::integer(b_.binding.id), Param::texts(ids)})) {
     AgentEvidence e;
     e.last.presence = presence_from(row.text("presence")).value_or(Presence::unknown);
     e.last.provisional = row.boolean("provisional"), e.last.at = row.time("observed_at");

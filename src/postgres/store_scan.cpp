@@ -167,7 +167,7 @@ void PgStore::load_episodes(std::vector<Tracked>& batch) {
     const auto keys = keys_of(batch);
     std::set<std::string_view> known;
     std::vector<std::string> completions;
-    for (Rows::Row row : query_batch("SELECT * FROM reconciler.episode WHERE binding_id = $1 AND session_id = ANY($2)",
+    for (Rows::Row row : query_batch("SELECT e.* FROM (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(key) OFFSET 0) AS t JOIN reconciler.episode e ON e.binding_id = t.binding AND e.session_id = t.key",
                                {Param::integer(b_.binding.id), Param::texts(keys)})) {
       Tracked& tracked = *by_key.at(row.view("session_id"));
       const Session& s = tracked.session;
@@ -181,7 +181,7 @@ void PgStore::load_episodes(std::vector<Tracked>& batch) {
         completions.push_back(s.key);
       }
     }
-    for (Rows::Row row : query_batch("SELECT * FROM reconciler.hold WHERE binding_id = $1 AND session_id = ANY($2) AND until > $3",
+    for (Rows::Row row : query_batch("SELECT h.* FROM (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(key) OFFSET 0) AS t JOIN reconciler.hold h ON h.binding_id = t.binding AND h.session_id = t.key AND h.until > $3",
                                {Param::integer(b_.binding.id), Param::texts(keys), Param::time(at)}))
       by_key.at(row.view("session_id"))->hold = Hold{row.time("until"), row.text("reason"), row.text("actor")};
 
@@ -201,7 +201,7 @@ void PgStore::load_episodes(std::vector<Tracked>& batch) {
     if (read_only()) return;
     begin_episodes(fresh, at);
     if (!completions.empty())
-      query_batch("UPDATE reconciler.episode SET completion_seen = $3 WHERE binding_id = $1 AND session_id = ANY($2)",
+      query_batch("UPDATE reconciler.episode e SET completion_seen = $3 FROM (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(key) OFFSET 0) AS t WHERE e.binding_id = t.binding AND e.session_id = t.key",
             {Param::integer(b_.binding.id), Param::texts(completions), Param::time(at)});
   });
 }
@@ -274,7 +274,7 @@ void PgStore::forget_departed() {
       }
       if (!departed.empty())
         ours([&] {
-          query_batch("DELETE FROM reconciler.episode WHERE binding_id = $1 AND session_id = ANY($2)", {Param::integer(b_.binding.id), Param::texts(departed)});
+          query_batch("DELETE FROM reconciler.episode e USING (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(key) OFFSET 0) AS t WHERE e.binding_id = t.binding AND e.session_id = t.key", {Param::integer(b_.binding.id), Param::texts(departed)});
         });
       return static_cast<int>(episodes.size()) == b_.binding.batch_size;
     });
@@ -293,7 +293,7 @@ void PgStore::note_stuck(const PassStart&, const std::vector<const Tracked*>& st
   };
   transactions_.run("counting stuck sessions", [&] {
     ours([&] {
-      const Rows marked = query_batch("UPDATE reconciler.episode SET detected = true WHERE binding_id = $1 AND session_id = ANY($2) AND NOT detected RETURNING session_id",
+      const Rows marked = query_batch("UPDATE reconciler.episode e SET detected = true FROM (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(key) OFFSET 0) AS t WHERE e.binding_id = t.binding AND e.session_id = t.key AND NOT e.detected RETURNING e.session_id",
                                 {Param::integer(b_.binding.id), Param::texts(keys)});
       if (marked.empty()) return;
       // Only what this pass marked: another one may have counted some.

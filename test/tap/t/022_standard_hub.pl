@@ -82,7 +82,9 @@ subtest 'what each answer means' => sub {
 };
 
 subtest 'an outcome that is not known' => sub {
-	my @lost = qw(reset half_body never_answer);
+	# The first takes the connection that is kept from the question about the agents, and libcurl sends again by itself
+	# what such a connection loses before the answer begins (the next subtest): so not the reset.
+	my @lost = qw(half_body reset never_answer);
 	$r->add_session("lost-$_", 'agent-1') for @lost;
 	$hub->fault(map { fault_for("lost-$_", $_, executes => JSON::PP::true, times => 1) } @lost);
 	$r->pass;
