@@ -9,6 +9,8 @@ retry_setup() {
   sql "INSERT INTO agents (agent_id, platform) SELECT 'agent-' || n, 'kubernetes' FROM generate_series(1, $agents) AS n"
   sql "INSERT INTO sessions (id, user_id, state, platform, assigned_agent_id, created_at, updated_at)
          SELECT 's-' || n, 'u', 'terminating', 'kubernetes', 'agent-' || 1 + n % $agents, now() - interval '1 hour', now() - interval '1 hour' FROM generate_series(1, $2) AS n"
+  # As it stands when they become due: seen by a pass before.
+  psql -qX -v ON_ERROR_STOP=1 -c "SET session_reconciler.clock_offset = '-58 min'" -c 'CALL reconcile()'
   sql "VACUUM ANALYZE"
   sql "CHECKPOINT"
 }

@@ -45,7 +45,7 @@ struct Delivery {
 
 struct Dispatch {
   CommandRequest command;
-  Duration not_before{0};  // from the start of the call: command_spacing between commands to one agent
+  Duration not_before{0};  // from when it is handed out: command_spacing between commands to one agent
   bool agent_present = true;  // 'not connected' is asked again on new connections then
 };
 
@@ -57,10 +57,12 @@ class AgentHub {
   // Asks about all of `ids`. Waits, serving interrupts; throws only what the waiter throws (cancel, shutdown).
   virtual std::map<std::string, Sighting> look(const std::vector<std::string>& ids) = 0;
 
-  // Sends every command, at most max_in_flight at once; calls `done(index, delivery)` once for each, in any
-  // order, from inside the call. Waits as look() does.
+  // Sends what `next` hands out, at most max_in_flight at once. It is asked for more when a connection is free and
+  // nothing else is due, until it hands out nothing. Calls `done(index, delivery)` once for each command, counted
+  // in the order they were handed out, in any order, from inside the call. Waits as look() does.
+  using Next = std::function<std::vector<Dispatch>()>;
   using Done = std::function<void(std::size_t, const Delivery&)>;
-  virtual void dispatch(const std::vector<Dispatch>& commands, const Done& done) = 0;
+  virtual void dispatch(const Next& next, const Done& done) = 0;
 
   // The longest that dispatch() of `commands` may take to answer the last of them, spacing aside.
   virtual Duration longest_delivery(std::size_t commands) const = 0;

@@ -1,5 +1,9 @@
 #include "engine/pass.hpp"
 
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
 #include <nlohmann/json.hpp>
 
 #include "core/rules.hpp"
@@ -10,10 +14,13 @@ namespace reconciler {
 // What one batch of verdicts asks for. Pointers are into the batch that handle() owns.
 struct Pass::Batch {
   std::vector<Closing> finalize, force_user, force_inferred, would;
-  std::vector<const Tracked*> retry, newly_stuck;
+  std::vector<const Tracked*> newly_stuck;
+  std::vector<Tracked*> retry;
 };
 
 namespace {
+
+constexpr std::size_t most_retries = 2000;
 
 // Whether the agent's evidence can matter to the verdict now: a fresh or held session asks nobody.
 bool needs_evidence(const Binding& binding, const Tracked& tracked, Time now) {
@@ -82,6 +89,7 @@ void Pass::sweep_policies(Sweep sweep) {
       if (!cursor.done && !ahead) ahead = look_ahead(policy.state);
       if (!batch.empty()) handle(batch, sweep);
     }
+    send_retries();
   }
 }
 
@@ -246,7 +254,10 @@ void Pass::act(Batch& batch) {
   if (!batch.would.empty()) store_.note_would(start_, batch.would);
   close(batch.finalize, Budget::none);
   close(batch.force_user, Budget::user_requested);
-  retry(batch.retry);
+  if (!hub_) return;
+  // Collected over batches: the hub is waited for once, not once for each of them.
+  for (Tracked* tracked : batch.retry) retries_.push_back(std::move(*tracked));
+  if (retries_.size() >= most_retries) send_retries();
 }
 
 void Pass::close(std::vector<Closing>& closings, Budget budget) {
@@ -271,35 +282,46 @@ void Pass::force_inferred() {
   sweep_policies(Sweep::inferred_forces_only);
 }
 
-// Round after round: each claims what fits into the next seconds of every agent's spacing, so that a hold, a pause or a
+// Round after round: each takes what fits into the next seconds of every agent's spacing, so that a hold, a pause or a
 // change of the row stops what has not left yet.
-void Pass::retry(const std::vector<const Tracked*>& due) {
-  if (!hub_) return;
-  for (std::vector<const Tracked*> rest = due; !rest.empty();) {
-    const std::vector<Claim> claims = store_.claim(start_, rest, hub_->longest_delivery(rest.size()));
-    if (claims.empty()) return;
-    send(rest, claims);
-    for (const Claim& claim : claims) rest[claim.index] = nullptr;
-    std::erase(rest, nullptr);
+void Pass::send_retries() {
+  const std::deque<Tracked> due = std::exchange(retries_, {});
+  std::vector<const Tracked*> rest;
+  for (const Tracked& tracked : due) rest.push_back(&tracked);
+  while (!rest.empty()) {
+    std::vector<const Tracked*> left = send_round(rest);
+    if (left.size() == rest.size()) return;
+    rest = std::move(left);
   }
 }
 
-void Pass::send(const std::vector<const Tracked*>& due, const std::vector<Claim>& claims) {
-  std::vector<Dispatch> sends;
-  for (const Claim& claim : claims) {
-    const Session& session = due[claim.index]->session;
-    sends.push_back({.command = {.command_id = claim.command_id,
-                                 .agent = *session.agent,
-                                 .action = store_.binding().policy(session.state)->retry_action,
-                                 .session = session.key,
-                                 .runtime = session.runtime.value_or(""),
-                                 .reason = "stuck in " + session.state,
-                                 .attempt = claim.attempt},
-                     .not_before = claim.not_before,
-                     .agent_present = true});
-  }
+// A few hundred are claimed at a time, when those before them have left: the hub's connections stay busy, and no lease
+// is longer than it has to be. Returns what could not be claimed.
+std::vector<const Tracked*> Pass::send_round(const std::vector<const Tracked*>& due) {
+  constexpr std::size_t chunk = 250;
+  struct Sent {
+    const Tracked* tracked;
+    Claim claim;
+  };
+  std::vector<Sent> sent;
+  std::vector<const Tracked*> left;
+  std::size_t asked = 0;
+  const auto next = [&] {
+    std::vector<Dispatch> sends;
+    while (sends.empty() && asked < due.size()) {
+      const auto from = due.begin() + static_cast<std::ptrdiff_t>(asked);
+      std::vector<const Tracked*> wanted(from, from + static_cast<std::ptrdiff_t>(std::min(chunk, due.size() - asked)));
+      asked += wanted.size();
+      for (Claim& claim : store_.claim(start_, wanted, hub_->longest_delivery(wanted.size()))) {
+        const Tracked* tracked = std::exchange(wanted[claim.index], nullptr);
+        sends.push_back(dispatch_of(*tracked, claim));
+        sent.push_back({tracked, std::move(claim)});
+      }
+      std::copy_if(wanted.begin(), wanted.end(), std::back_inserter(left), [](const Tracked* one) { return one != nullptr; });
+    }
+    return sends;
+  };
   // Answers are recorded while others are still out: many to a transaction, none left waiting for long.
-  constexpr std::size_t enough = 250;
   std::vector<Attempt> answered;
   Duration since = waiter_.uptime();
   const auto flush = [&] {
@@ -308,12 +330,26 @@ void Pass::send(const std::vector<const Tracked*>& due, const std::vector<Claim>
     answered.clear();
     since = waiter_.uptime();
   };
-  hub_->dispatch(sends, [&](std::size_t index, const Delivery& delivery) {
-    const Claim& claim = claims[index];
-    answered.push_back({due[claim.index], claim.command_id, claim.attempt, delivery, false, claim.lease});
-    if (answered.size() >= enough || waiter_.uptime() - since >= seconds(1)) flush();
+  hub_->dispatch(next, [&](std::size_t index, const Delivery& delivery) {
+    const Sent& one = sent[index];
+    answered.push_back({one.tracked, one.claim.command_id, one.claim.attempt, delivery, false, one.claim.lease});
+    if (answered.size() >= chunk || waiter_.uptime() - since >= seconds(1)) flush();
   });
   flush();
+  return left;
+}
+
+Dispatch Pass::dispatch_of(const Tracked& tracked, const Claim& claim) const {
+  const Session& session = tracked.session;
+  return {.command = {.command_id = claim.command_id,
+                      .agent = *session.agent,
+                      .action = store_.binding().policy(session.state)->retry_action,
+                      .session = session.key,
+                      .runtime = session.runtime.value_or(""),
+                      .reason = "stuck in " + session.state,
+                      .attempt = claim.attempt},
+          .not_before = claim.not_before,
+          .agent_present = true};
 }
 
 }  // namespace reconciler

@@ -2,6 +2,7 @@
 // reconcile() and the tests run this code; they differ in who calls it and how they wait.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <set>
 #include <string>
@@ -37,8 +38,9 @@ class Pass {
   void ask_progress(std::vector<Tracked>&);
   void sort_verdict(Tracked&, Sweep, Batch&);
   void act(Batch&);
-  void retry(const std::vector<const Tracked*>&);
-  void send(const std::vector<const Tracked*>& due, const std::vector<Claim>&);
+  void send_retries();
+  std::vector<const Tracked*> send_round(const std::vector<const Tracked*>& due);
+  Dispatch dispatch_of(const Tracked&, const Claim&) const;
   void close(std::vector<Closing>&, Budget);
   void force_inferred();
   void due_at(std::optional<Time>);
@@ -52,6 +54,7 @@ class Pass {
   std::int64_t inferred_due_ = 0;       // counted in the first sweep, judged before the second
   std::vector<std::string> samples_;    // of what the brake would be about
   std::set<std::string> unknown_agents_;
+  std::deque<Tracked> retries_;         // due, not yet sent
 };
 
 }  // namespace reconciler

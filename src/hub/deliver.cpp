@@ -1,6 +1,7 @@
 #include "hub/deliver.hpp"
 
 #include <algorithm>
+#include <deque>
 
 #include "hub/look.hpp"
 
@@ -31,20 +32,16 @@ Rank rank_of(const Delivery& delivery) {
 class Courier {
  public:
   Courier(Exchange& exchange, const Profile& profile, const DeliverySettings& settings,
-          const std::vector<Dispatch>& commands, const AgentHub::Done& done)
-      : exchange_(exchange), profile_(profile), settings_(settings), commands_(commands), done_(done),
-        trips_(commands.size()) {}
+          const AgentHub::Next& next, const AgentHub::Done& done)
+      : exchange_(exchange), profile_(profile), settings_(settings), next_(next), done_(done) {}
 
   void run() {
-    for (std::size_t index = 0; index < commands_.size(); ++index) {
-      trips_[index].route = route_of(commands_[index].command.agent);
-      send(index, trips_[index].route.front(), false, commands_[index].not_before);
-    }
-    exchange_.run();
+    exchange_.run([this] { return fetch(); });
   }
 
  private:
   struct Trip {
+    Dispatch dispatch;
     std::vector<std::size_t> route;          // addresses, in the order to try
     std::size_t stop = 0;                    // position in it
     std::vector<std::size_t> not_connected;  // addresses that said so: worth a new connection
@@ -53,6 +50,18 @@ class Courier {
     Rank rank = Rank::final;                 // of it; final: there is none yet
     Duration took{0};
   };
+
+  bool fetch() {
+    std::vector<Dispatch> more = next_();
+    for (Dispatch& dispatch : more) {
+      const std::size_t index = trips_.size();
+      Trip& trip = trips_.emplace_back();
+      trip.dispatch = std::move(dispatch);
+      trip.route = route_of(trip.dispatch.command.agent);
+      send(index, trip.route.front(), false, exchange_.now() + trip.dispatch.not_before);
+    }
+    return !more.empty();
+  }
 
   std::vector<std::size_t> route_of(const std::string& agent) const {
     std::vector<std::size_t> route(exchange_.addresses());
@@ -66,7 +75,7 @@ class Courier {
   void send(std::size_t index, std::size_t address, bool fresh, Duration not_before) {
     Exchange::Ask ask;
     ask.address = address;
-    ask.request = profile_.send(commands_[index].command);
+    ask.request = profile_.send(trips_[index].dispatch.command);
     // libcurl sends again by itself when a kept connection turns out closed, though the hub may have acted
     // on the first: harmless with idempotency keys only. On a new connection it never does.
     ask.fresh_connection = fresh || !profile_.idempotent();
@@ -95,7 +104,7 @@ class Courier {
   // The agent is known to be present: another replica behind the same address may hold its connection.
   void try_new_connection(std::size_t index) {
     Trip& trip = trips_[index];
-    if (!commands_[index].agent_present || trip.not_connected.empty() ||
+    if (!trip.dispatch.agent_present || trip.not_connected.empty() ||
         trip.fresh >= settings_.fresh_connection_tries)
       return finish(index, std::move(trip.best));
     std::size_t address = trip.not_connected[static_cast<std::size_t>(trip.fresh++) % trip.not_connected.size()];
@@ -112,7 +121,7 @@ class Courier {
       exchange_.note(address, reply, false);
       return delivery;
     }
-    auto answer = profile_.read_send(commands_[index].command, response.status, response.retry_after.has_value(),
+    auto answer = profile_.read_send(trips_[index].dispatch.command, response.status, response.retry_after.has_value(),
                                      response.body);
     delivery.outcome = Outcome::answered;
     delivery.meaning = answer.meaning;
@@ -133,16 +142,16 @@ class Courier {
   Exchange& exchange_;
   const Profile& profile_;
   const DeliverySettings& settings_;
-  const std::vector<Dispatch>& commands_;
+  const AgentHub::Next& next_;
   const AgentHub::Done& done_;
-  std::vector<Trip> trips_;
+  std::deque<Trip> trips_;
 };
 
 }  // namespace
 
 void deliver_commands(Exchange& exchange, const Profile& profile, const DeliverySettings& settings,
-                      const std::vector<Dispatch>& commands, const AgentHub::Done& done) {
-  Courier(exchange, profile, settings, commands, done).run();
+                      const AgentHub::Next& next, const AgentHub::Done& done) {
+  Courier(exchange, profile, settings, next, done).run();
 }
 
 }  // namespace reconciler

@@ -15,7 +15,6 @@ struct DeliverySettings {
   std::map<std::string, std::size_t> home;  // agent → the address it was last seen connected to
 };
 
-void deliver_commands(Exchange&, const Profile&, const DeliverySettings&, const std::vector<Dispatch>&,
-                      const AgentHub::Done&);
+void deliver_commands(Exchange&, const Profile&, const DeliverySettings&, const AgentHub::Next&, const AgentHub::Done&);
 
 }  // namespace reconciler

@@ -100,11 +100,12 @@ void Exchange::ask(Ask ask, Then then) {
   waiting_.emplace(std::pair(due, ++sequence_), Flight{std::move(ask), std::move(then)});
 }
 
-void Exchange::run() {
+void Exchange::run(Refill refill) {
   try {
     for (;;) {
       start_due();
-      if (waiting_.empty() && flying_.empty()) return;
+      if (refill && is_hungry() && !refill()) refill = {};
+      if (waiting_.empty() && flying_.empty() && !refill) return;
       // Also when there is more to do at once: the wait is where a cancel is noticed.
       waiter_.wait(client_ ? client_->descriptor() : -1, time_to_next());
       if (client_) client_->drive();
@@ -114,6 +115,10 @@ void Exchange::run() {
     abandon();
     throw;
   }
+}
+
+bool Exchange::is_hungry() const {
+  return (waiting_.empty() || waiting_.begin()->first.first > now()) && (!client_ || client_->has_room());
 }
 
 // Bounded, since a hub on loopback may have answered before start() returns.

@@ -36,9 +36,11 @@ class Exchange {
 
   void begin();  // of one call of AgentHub: looks at the credentials again, gives every address another chance
   void ask(Ask, Then);
-  // Until everything asked has been replied to. Throws what the waiter or a Then throws; whatever was in
-  // flight is dropped then, and the next begin() starts afresh.
-  void run();
+  // Until everything asked has been replied to. `refill` is called when a connection is free and nothing else is
+  // due, to ask() more, until it says that there is no more. Throws what the waiter, a Then or refill throws;
+  // whatever was in flight is dropped then, and the next begin() starts afresh.
+  using Refill = std::function<bool()>;
+  void run(Refill refill = {});
   Duration now() const { return waiter_.uptime() - start_; }
 
   std::size_t addresses() const { return addresses_.size(); }
@@ -74,6 +76,7 @@ class Exchange {
   void deliver();
   bool send_again(Flight&, const http::Response&);
   void watch_health(const http::Response&, Address&);
+  bool is_hungry() const;
   Duration time_to_next() const;
   void abandon();
 

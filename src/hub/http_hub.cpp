@@ -84,16 +84,17 @@ std::map<std::string, Sighting> HttpHub::look(const std::vector<std::string>& id
   return sightings;
 }
 
-void HttpHub::dispatch(const std::vector<Dispatch>& commands, const Done& done) {
-  if (commands.empty()) return;
+void HttpHub::dispatch(const Next& next, const Done& done) {
   if (!impl_->may_ask()) {
     Delivery none;
     none.detail = impl_->silenced();
-    for (std::size_t index = 0; index < commands.size(); ++index) done(index, none);
+    std::size_t index = 0;
+    for (std::size_t more = next().size(); more > 0; more = next().size())
+      for (; more > 0; --more) done(index++, none);
     return;
   }
   impl_->exchange.begin();
-  deliver_commands(impl_->exchange, impl_->profile, impl_->delivery, commands, done);
+  deliver_commands(impl_->exchange, impl_->profile, impl_->delivery, next, done);
 }
 
 Duration HttpHub::longest_delivery(std::size_t commands) const {

@@ -74,7 +74,7 @@ CREATE TABLE reconciler.episode (
   last_would        text NOT NULL DEFAULT '',
   detected          boolean NOT NULL DEFAULT false,
   PRIMARY KEY (binding_id, session_id)
-) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 COMMENT ON TABLE reconciler.episode IS 'One stay of a session in a watched state, with its attempts: narrow, so that a retry never writes the session''s own row.';
 COMMENT ON COLUMN reconciler.episode.binding_id IS 'Whose session.';
 COMMENT ON COLUMN reconciler.episode.session_id IS 'Key of the session as text.';

@@ -139,6 +139,28 @@ TEST_F(PassTest, AnAgentIsAskedOnceAPassHoweverManyBatches) {
   EXPECT_EQ(hub.sent.size(), 3u);
 }
 
+TEST_F(PassTest, RetriesOfSeveralBatchesGoOutTogether) {
+  store.bind.batch_size = 1;
+  for (const char* key : {"s1", "s2", "s3"}) store.add(key, "a", minutes(6));
+  store.refuse_claims = {"s2"};
+  hub.says["a"] = Presence::present;
+  run();
+  // The second round is for what did not fit into the first; nothing can be claimed there, which ends it.
+  EXPECT_EQ(store.log, (std::vector<std::string>{"begin", "stuck 1", "stuck 1", "stuck 1", "claim 2", "send s1", "send s3", "record 2", "claim 0", "end"}));
+}
+
+TEST_F(PassTest, RetriesAreClaimedAFewHundredAtATime) {
+  for (int i = 0; i < 600; ++i) store.add("s" + std::to_string(1000 + i), "a", minutes(6));
+  store.bind.batch_size = 1000;
+  hub.says["a"] = Presence::present;
+  run();
+  std::vector<std::string> steps;
+  for (const std::string& line : store.log)
+    if (line.starts_with("claim") || line.starts_with("record")) steps.push_back(line);
+  EXPECT_EQ(steps, (std::vector<std::string>{"claim 250", "record 250", "claim 250", "record 250", "claim 100", "record 100"}));
+  EXPECT_EQ(hub.sent.size(), 600u);
+}
+
 TEST_F(PassTest, AFailureEndsThePassByItself) {
   store.add("s", "a", minutes(30));
   waiter.cancel = true;

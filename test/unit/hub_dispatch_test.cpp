@@ -28,12 +28,17 @@ Dispatch stop(const std::string& session, const std::string& agent = "k8s", Dura
   return dispatch;
 }
 
+// All at once.
+AgentHub::Next handing_out(std::vector<Dispatch> commands) {
+  return [commands]() mutable { return std::exchange(commands, {}); };
+}
+
 class HubDispatch : public ::testing::Test {
  protected:
   std::vector<Delivery> dispatch(HttpHub& hub, const std::vector<Dispatch>& commands) {
     std::vector<Delivery> deliveries(commands.size());
     std::vector<int> calls(commands.size());
-    hub.dispatch(commands, [&](std::size_t index, const Delivery& delivery) {
+    hub.dispatch(handing_out(commands), [&](std::size_t index, const Delivery& delivery) {
       ++calls.at(index);
       deliveries.at(index) = delivery;
     });
@@ -275,6 +280,51 @@ TEST_F(HubDispatch, ManyCommandsStayWithinTheLimit) {
   EXPECT_EQ(hub->totals().requests, 300);
 }
 
+TEST_F(HubDispatch, MoreIsAskedForWhenAConnectionIsFree) {
+  std::atomic<int> now = 0, most = 0;
+  FaultServer server([&](const Seen& seen) {
+    const int running = ++now;
+    for (int known = most; running > known && !most.compare_exchange_weak(known, running);) {
+    }
+    std::this_thread::sleep_for(milliseconds(seen.header("idempotency-key") == "key-s0" ? 300 : 5));
+    --now;
+    return accepted(seen);
+  });
+  world.options.total_timeout = seconds(10);
+  auto hub = world.hub({server.url()});
+  int handed_out = 0, asked = 0, done = 0;
+  std::vector<int> of_index(40);
+  bool first_is_out = true;
+  hub->dispatch(
+      [&] {
+        ++asked;
+        std::vector<Dispatch> more;
+        for (int i = 0; i < 4 && handed_out < 40; ++i) more.push_back(stop("s" + std::to_string(handed_out++)));
+        return more;
+      },
+      [&](std::size_t index, const Delivery& delivery) {
+        EXPECT_EQ(delivery.outcome, Outcome::answered);
+        ++of_index.at(index), ++done;
+        if (index == 0) first_is_out = false;
+        if (index == 39) EXPECT_TRUE(first_is_out) << "a slow answer holds up nothing";
+      });
+  EXPECT_EQ(asked, 11) << "ten times for four, and once for nothing";
+  EXPECT_EQ(done, 40);
+  for (int n : of_index) EXPECT_EQ(n, 1);
+  EXPECT_GT(most, 4) << "the second four do not wait for the first";
+  EXPECT_LE(most, 8);
+}
+
+TEST_F(HubDispatch, WhatIsSpacedDoesNotHoldUpWhatIsAskedForLater) {
+  FaultServer server(accepted);
+  auto hub = world.hub({server.url()});
+  std::vector<std::vector<Dispatch>> chunks{{stop("a", "k8s", milliseconds(200))}, {stop("b", "other")}};
+  std::vector<std::size_t> order;
+  hub->dispatch([&, at = std::size_t{0}]() mutable { return at < chunks.size() ? chunks[at++] : std::vector<Dispatch>(); },
+                [&](std::size_t index, const Delivery&) { order.push_back(index); });
+  EXPECT_EQ(order, (std::vector<std::size_t>{1, 0}));
+}
+
 TEST_F(HubDispatch, ADeadHubIsLeftAloneForTheRestOfTheCall) {
   std::vector<Dispatch> commands;
   for (int i = 0; i < 200; ++i) commands.push_back(stop("s" + std::to_string(i)));
@@ -344,7 +394,7 @@ TEST_F(HubDispatch, ACancelPassesThroughAndTheHubWorksAgain) {
   };
   int done = 0;
   auto count = [&](std::size_t, const Delivery&) { ++done; };
-  EXPECT_THROW(hub->dispatch({stop("1"), stop("2"), stop("3"), stop("4", "k8s", hours(1))}, count), Cancelled);
+  EXPECT_THROW(hub->dispatch(handing_out({stop("1"), stop("2"), stop("3"), stop("4", "k8s", hours(1))}), count), Cancelled);
   EXPECT_EQ(done, 0);
   hang = false;
   expect(send(*hub), Outcome::answered, Meaning::accepted);
@@ -355,7 +405,7 @@ TEST_F(HubDispatch, AThrowingDonePassesThrough) {
   FaultServer server(accepted);
   auto hub = world.hub({server.url()});
   struct Full {};
-  EXPECT_THROW(hub->dispatch({stop("1"), stop("2")}, [](std::size_t, const Delivery&) { throw Full{}; }), Full);
+  EXPECT_THROW(hub->dispatch(handing_out({stop("1"), stop("2")}), [](std::size_t, const Delivery&) { throw Full{}; }), Full);
   expect(send(*hub), Outcome::answered, Meaning::accepted);
 }
 

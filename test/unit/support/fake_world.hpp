@@ -126,14 +126,16 @@ struct FakeHub final : AgentHub {
     }
     return out;
   }
-  void dispatch(const std::vector<Dispatch>& commands, const Done& done) override {
-    for (std::size_t i = 0; i < commands.size(); ++i) {
-      store.log.push_back("send " + commands[i].command.session);
-      sent.push_back(commands[i].command.command_id);
-      Delivery d;
-      d.outcome = Delivery::Outcome::answered, d.meaning = CommandMeaning::accepted;
-      done(i, d);
-    }
+  void dispatch(const Next& next, const Done& done) override {
+    std::size_t index = 0;
+    for (std::vector<Dispatch> commands = next(); !commands.empty(); commands = next())
+      for (const Dispatch& one : commands) {
+        store.log.push_back("send " + one.command.session);
+        sent.push_back(one.command.command_id);
+        Delivery d;
+        d.outcome = Delivery::Outcome::answered, d.meaning = CommandMeaning::accepted;
+        done(index++, d);
+      }
   }
   Duration longest_delivery(std::size_t) const override { return seconds(60); }
   std::map<std::string, Profile::CommandState> command_progress(const std::vector<std::string>&) override { return {}; }
