@@ -53,6 +53,14 @@ void set_state(PostgresError& error, int code) {
   for (int i = 0; i < 5; ++i, code >>= 6) error.sqlstate[i] = static_cast<char>(PGUNSIXBIT(code));
 }
 
+// Both have one SQLSTATE; the message's id is what stands in the source, in whatever language the message is.
+PostgresError::Interrupt interrupt_of(const ErrorData* data) {
+  const std::string_view id = data->sqlerrcode == ERRCODE_QUERY_CANCELED && data->message_id ? data->message_id : "";
+  if (id == "canceling statement due to user request") return PostgresError::Interrupt::cancel;
+  if (id == "canceling statement due to statement timeout") return PostgresError::Interrupt::statement_timeout;
+  return PostgresError::Interrupt::none;
+}
+
 // The error as the server has it, taken out of the server and cleared there.
 PostgresError take_error(MemoryContext context) {
   MemoryContextSwitchTo(context);
@@ -64,6 +72,7 @@ PostgresError take_error(MemoryContext context) {
   PostgresError error(data->sqlerrcode, text_or_empty(data->message), text_or_empty(data->detail),
                       text_or_empty(data->hint));
   error.context = text_or_empty(data->context);
+  error.interrupt = interrupt_of(data);
   FreeErrorData(data);
   return error;
 }

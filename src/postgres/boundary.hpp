@@ -35,7 +35,10 @@ class PostgresError : public std::exception {
   PostgresError(int code, std::string message, std::string detail = {}, std::string hint = {});
   const char* what() const noexcept override { return message.c_str(); }
   bool is(const char* state) const { return std::string(sqlstate) == state; }  // is("55P03")
-  bool cancelled() const { return is("57014"); }  // a person's cancel, or statement_timeout
+  // Of the server itself: a trigger may raise 57014 too, and is neither.
+  enum class Interrupt { none, cancel, statement_timeout } interrupt = Interrupt::none;
+  bool cancelled() const { return interrupt != Interrupt::none; }  // a person's cancel, or statement_timeout
+  bool timed_out() const { return interrupt == Interrupt::statement_timeout; }
 };
 
 // The extension is not there (any more): DROP EXTENSION won, or it was never created.

@@ -20,7 +20,11 @@ std::string kind_of(const Verdict& verdict) { return verdict.action == Action::f
 struct HeldMeanwhile {};
 
 // Locked: somebody holds the row. Nothing is wrong with the session; the next pass comes again.
-bool passing(const PostgresError& e) { return e.is("55P03") || e.is("40001") || e.is("40P01") || e.is("57014"); }
+bool passing(const PostgresError& e) { return e.is("55P03") || e.is("40001") || e.is("40P01"); }
+
+// A person's cancel is for the whole pass, and so is the statement_timeout of a session that CALLs it. The worker's own
+// is for each transaction: some row of it hangs.
+bool ends_pass(const PostgresError& e, TransactionMode mode) { return e.cancelled() && !(e.timed_out() && mode == TransactionMode::worker); }
 
 PostgresError two_rows() {
   return PostgresError(sqlstate_code("21000"), "closing one session would write two rows", {},
@@ -38,7 +42,7 @@ Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing
   } catch (const PostgresError& e) {
     // A table or column that is missing is not one row's fault: the binding is broken.
     const bool structural = e.is("42P01") || e.is("42703");
-    if (e.cancelled() || structural || transactions_.mode() == TransactionMode::caller) throw;
+    if (ends_pass(e, transactions_.mode()) || structural || transactions_.mode() == TransactionMode::caller) throw;
   }
   // One row spoils a batch: row by row, so that it spoils itself only.
   Finished sum;
@@ -50,7 +54,7 @@ Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing
       if (one.budget_frees) sum.budget_frees = one.budget_frees;
     } catch (const PostgresError& e) {
       ++sum.skipped;
-      if (e.cancelled()) throw;
+      if (ends_pass(e, transactions_.mode())) throw;
       // A right that is missing for every row is the binding's matter, for one row that row's.
       if (e.is("42501") && ++refused == all.size() && all.size() > 1) throw;
       if (passing(e)) {
@@ -62,6 +66,11 @@ Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing
       json evidence = json::parse(closing->evidence);
       evidence["error"] = {{"sqlstate", e.sqlstate}, {"message", e.message}, {"detail", e.detail}};
       quarantine(pass, *closing->tracked, verdict, dump(evidence));
+      // Others may hang like it: one timeout a batch, not hundreds. The next pass comes without it.
+      if (e.timed_out()) {
+        sum.budget_frees = now() + seconds(5);
+        break;
+      }
     }
   }
   return sum;

@@ -1,0 +1,108 @@
+# A row that cannot be written: it is set aside alone, and the others are closed. Who cancels a CALL, or gave it a
+# statement_timeout, wants the CALL to end, and no row to be blamed for it.
+use strict;
+use warnings FATAL => 'all';
+
+use DBD::Pg ':async';
+use Reconciler;
+use Test::More;
+
+my $r = Reconciler->new('refuse');
+my $hub = $r->hub('hub', '--profile', 'standard');
+$r->sessions_at($hub, {});
+$r->do(<<'END_SQL');
+CREATE FUNCTION on_closing() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  CASE old.id
+    WHEN 'hangs' THEN PERFORM pg_sleep(300);
+    WHEN 'raises' THEN RAISE EXCEPTION 'not this one';
+    WHEN 'cancels' THEN RAISE EXCEPTION 'not that one' USING ERRCODE = 'query_canceled';
+    ELSE NULL;
+  END CASE;
+  RETURN new;
+END $$;
+CREATE TRIGGER on_closing BEFORE UPDATE ON sessions FOR EACH ROW EXECUTE FUNCTION on_closing();
+END_SQL
+
+# Sessions that the next pass closes: they name no agent, and were first seen long enough ago.
+sub due
+{
+	$r->do('DELETE FROM sessions');
+	$r->add_session($_, undef) for @_;
+	$r->pass;
+	$r->advance(660);
+	return;
+}
+
+sub set_aside { return join ' ', $r->column("SELECT session_id FROM reconciler.event WHERE kind = 'quarantine' ORDER BY id") }
+sub left { return join ' ', $r->column("SELECT id FROM sessions WHERE state = 'terminating' ORDER BY id") }
+
+sub in_trigger
+{
+	my ($who) = @_;
+	return $r->wait_for("SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = ?", $who);
+}
+
+$r->do('CALL stop_worker()');
+
+subtest 'a trigger raises' => sub {
+	due('a', 'cancels', 'raises', 'z');
+	$r->pass;
+	is(left(), 'cancels raises', 'the others are closed');
+	is(set_aside(), 'cancels raises', 'those that it refused are set aside, also where its error looks like a cancel');
+	my ($event) = $r->events('quarantine', 'raises');
+	is($event->{evidence}{error}{message}, 'not this one', '... with the reason');
+};
+
+subtest 'a person cancels the CALL' => sub {
+	due('a', 'hangs', 'z');
+	my $caller = $r->connect;
+	my $pid = $caller->selectrow_array('SELECT pg_backend_pid()');
+	$caller->do('CALL reconcile()', { pg_async => PG_ASYNC });
+	in_trigger($pid);
+	$r->do('SELECT pg_cancel_backend(?)', $pid);
+	ok(!eval { $caller->pg_result; 1 }, 'it ends');
+	is($caller->state, '57014', '... as cancelled');
+	is(left(), 'a hangs z', 'nothing is written');
+	is(set_aside(), 'cancels raises', '... and no row is blamed');
+};
+
+subtest "the session's statement_timeout ends the CALL" => sub {
+	my $caller = $r->connect;
+	$caller->do("SET statement_timeout = '1 s'");
+	ok(!eval { $caller->do('CALL reconcile()'); 1 }, 'it ends');
+	is($caller->state, '57014', '... as cancelled');
+	is(left(), 'a hangs z', 'nothing is written');
+	is(set_aside(), 'cancels raises', '... and no row is blamed');
+};
+
+subtest "the worker's own statement_timeout finds the row that hangs" => sub {
+	$r->node->append_conf('postgresql.conf', "session_reconciler.statement_timeout = '1 s'");
+	$r->node->reload;
+	$r->do('SELECT reconciler.request_worker()');
+	$r->wait_for_worker;
+	$r->wait_for("SELECT count(*) = 1 FROM sessions WHERE state = 'terminating'");
+	is(left(), 'hangs', 'the others are closed');
+	$r->wait_for("SELECT count(*) = 1 FROM reconciler.event WHERE kind = 'quarantine' AND session_id = 'hangs'");
+	my ($event) = $r->events('quarantine', 'hangs');
+	is($event->{evidence}{error}{sqlstate}, '57014', 'it is set aside, with the reason');
+	is($r->one("SELECT last_error FROM reconciler.binding_state"), '', 'and the pass ended well');
+};
+
+subtest 'a person cancels the worker' => sub {
+	$r->node->append_conf('postgresql.conf', "session_reconciler.statement_timeout = '10 min'");
+	$r->node->reload;
+	$r->wait_for("SELECT current_setting('session_reconciler.statement_timeout') = '10min'");
+	due('b', 'hangs');
+	$r->do('SELECT reconciler.wake_worker()');
+	my $worker = $r->worker;
+	in_trigger($worker);
+	$r->do('SELECT pg_cancel_backend(?)', $worker);
+	$r->wait_for("SELECT last_error ~ 'canceling statement' FROM reconciler.binding_state");
+	is(scalar $r->events('quarantine', 'hangs'), 1, 'no row is blamed');
+	is($r->worker, $worker, 'the worker stays');
+	$r->do('DROP TRIGGER on_closing ON sessions');
+};
+
+$r->node->stop;
+done_testing();
