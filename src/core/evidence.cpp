@@ -114,8 +114,10 @@ namespace {
 // The heartbeat as this look found it: what it is, since when by our own looks, and whether we saw it change.
 void note_heartbeat(Observation& seen, const std::optional<AgentEvidence>& before, const HeartbeatLook& look, Time now) {
   const Observation* last = before && before->last.heartbeat_seen ? &before->last : nullptr;
-  const bool same = last && last->heartbeat == look.heartbeat;  // NULL is a value too
-  seen.heartbeat = look.heartbeat;
+  // Without the hub's answer an older value is no news: what we know may be the hub's, and only the column is seen.
+  const bool half_seen = last && look.hub != HeartbeatLook::Hub::proper && look.heartbeat < last->heartbeat;  // an empty one is the smallest
+  const bool same = half_seen || (last && last->heartbeat == look.heartbeat);  // NULL is a value too
+  seen.heartbeat = half_seen ? last->heartbeat : look.heartbeat;
   seen.heartbeat_seen = same ? std::min(*last->heartbeat_seen, now) : now;
   seen.heartbeat_changed = last && (!same || last->heartbeat_changed);
 }

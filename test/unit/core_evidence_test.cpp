@@ -306,6 +306,36 @@ TEST(Heartbeat, AValueThatWentBackIsAChange) {
   EXPECT_EQ(Beating().look(0, -30).look(60, -3600).last.presence, Presence::present);
 }
 
+TEST(Heartbeat, AnOlderValueIsNoNewsWhereTheHubDidNotAnswer) {
+  // The hub's answer is the newer of the two: while it is down only the column is seen, and no agent has moved.
+  for (const Hub hub : {Hub::unknown, Hub::unauthorized, Hub::other_hub})
+    for (const std::optional<double> column : {std::optional(-60.0), std::optional<double>()}) {
+      Beating b;
+      b.look(0, -30).look(60, column, hub);
+      EXPECT_FALSE(b.last.heartbeat_changed);
+      EXPECT_EQ(b.record->last.heartbeat, noon - seconds(30));
+      b.look(120, -30);
+      EXPECT_EQ(b.last.presence, Presence::gone) << "unchanged for 120 s";
+    }
+  EXPECT_EQ(Beating().look(0, -30).look(60, 55, Hub::unknown).last.presence, Presence::present) << "a newer one is news";
+}
+
+TEST(Heartbeat, UnchangedWithoutAProperAnswerAddsNoGoneTimeAndNoLook) {
+  for (const Hub hub : {Hub::unknown, Hub::unauthorized, Hub::other_hub}) {
+    Beating b;
+    b.look(0, -30).look(90, -30).look(150, -30);
+    ASSERT_EQ(b.record->gone_time, seconds(60));
+    ASSERT_EQ(b.record->gone_observations, 2);
+    b.look(210, -30, hub);
+    EXPECT_EQ(b.last.presence, Presence::unknown);
+    EXPECT_EQ(b.record->gone_time, seconds(60));
+    EXPECT_EQ(b.record->gone_observations, 2);
+    b.look(270, -30);
+    EXPECT_EQ(b.record->gone_time, seconds(60)) << "nor does the time since it, when the hub is back";
+    EXPECT_EQ(b.record->gone_observations, 3);
+  }
+}
+
 TEST(Heartbeat, StaysPresentUntilNinetySecondsWithoutAChange) {
   Beating b;
   b.look(0, -30).look(60, 55).look(149.999999, 55);
