@@ -24,6 +24,10 @@ AttachedBinding attached(FunctionCallInfo fcinfo, int arg) {
   return as_extension_owner([&] { return load_binding(one_binding(sessions)); });
 }
 
+void refuse_copy(const AttachedBinding& b) {
+  as_extension_owner([&] { query("SELECT reconciler.refuse_copy($1::integer)", {Param::integer(b.binding.id)}); });
+}
+
 Tracked existing(PgStore& store, const std::string& key) {
   if (auto found = store.find(key)) return *found;
   throw UserError("P0002", "session \"" + key + "\" does not exist in " + store.binding().name, "Session ids are compared as text, with case.");
@@ -79,6 +83,7 @@ Outcome put_back(const Undoable& e, Duration hold_for) {
     return true;
   });
   if (!is_attached) return {"missing", "table " + e.schema + "." + e.table + " is not attached any more"};
+  refuse_copy(b);
   if (done_before) return {"already_undone", "this event was undone before"};
   const Statements statements(b.mapping);
   const Rows rows = as_role(b.mapping.sessions.owner, [&] {
@@ -112,6 +117,7 @@ Duration hold_of(FunctionCallInfo fcinfo, int arg) {
 RECONCILER_SQL_FUNCTION(request_termination) {
   const std::string reason = reason_of(fcinfo, 1);
   PgStore store(attached(fcinfo, 2), TransactionMode::caller);
+  refuse_copy(store.attached());
   const AttachedBinding& b = store.attached();
   const Tracked tracked = existing(store, sql_text(fcinfo, 0));
   const std::string& key = tracked.session.key;  // as the column prints it, not as it was typed
@@ -142,6 +148,7 @@ RECONCILER_SQL_FUNCTION(request_termination) {
 RECONCILER_SQL_FUNCTION(force_terminate_session) {
   const std::string reason = reason_of(fcinfo, 1);
   PgStore store(attached(fcinfo, 2), TransactionMode::caller);
+  refuse_copy(store.attached());
   const Tracked tracked = existing(store, sql_text(fcinfo, 0));
   const std::string& key = tracked.session.key;
   refuse_terminal(store, tracked.session);

@@ -62,6 +62,25 @@ CREATE FUNCTION reconciler.armed_here(binding integer) RETURNS boolean
 $$;
 COMMENT ON FUNCTION reconciler.armed_here(integer) IS 'Whether a binding is armed for this server and database, and not for one that this is a copy of.';
 
+CREATE FUNCTION reconciler.refuse_copy(binding integer) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  here record;
+  armed reconciler.binding;
+BEGIN
+  IF reconciler.armed_here(binding) THEN
+    RETURN;
+  END IF;
+  SELECT h.* INTO here FROM reconciler.server_identity() AS h;
+  SELECT b.* INTO STRICT armed FROM reconciler.binding AS b WHERE b.binding_id = binding;
+  RAISE EXCEPTION '%.% is attached for another server or database', quote_ident(armed.schema_name), quote_ident(armed.table_name)
+    USING ERRCODE = 'object_not_in_prerequisite_state',
+    DETAIL = format('It is armed for database %I (oid %s) of system %s; this is database %I (oid %s) of system %s.',
+                    armed.armed_name, armed.armed_database, armed.armed_system, here.name, here.database, here.system),
+    HINT = 'If this is not a mere copy and nothing else acts on these sessions: SELECT confirm_identity(''reason'').';
+END $$;
+COMMENT ON FUNCTION reconciler.refuse_copy(integer) IS 'Error 55000 where a binding is armed for another server or database than this copy.';
+
 -- A reason stands in the audit for ever: a blank one says nothing.
 CREATE FUNCTION reconciler.required_reason(reason text) RETURNS text
   LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -100,7 +119,7 @@ REVOKE ALL ON FUNCTION reconciler.clock(), reconciler.acting_role(), reconciler.
   reconciler.one_binding(regclass), reconciler.bindings(regclass), reconciler.check_binding(integer),
   reconciler.change_binding(integer, jsonb),
   reconciler.session_state(integer, text), reconciler.session_key(integer, text), reconciler.begin_episode(integer, text), reconciler.wake_worker(),
-  reconciler.request_worker(), reconciler.worker_pid(), reconciler.server_identity(), reconciler.armed_here(integer),
+  reconciler.request_worker(), reconciler.worker_pid(), reconciler.server_identity(), reconciler.armed_here(integer), reconciler.refuse_copy(integer),
   reconciler.required_reason(text), reconciler.note(integer, text, text, text, jsonb, text, text, text, jsonb, jsonb),
   reconciler.event_is_append_only()
   FROM PUBLIC;

@@ -7,7 +7,6 @@ CREATE FUNCTION set_mode(mode text, reason text, sessions regclass DEFAULT NULL)
 DECLARE
   id integer := reconciler.one_binding(sessions);
   was reconciler.binding;
-  here record;
 BEGIN
   PERFORM reconciler.required_reason(reason);
   IF mode IS NULL OR mode NOT IN ('observe', 'enforce', 'off') THEN
@@ -15,13 +14,8 @@ BEGIN
       HINT = 'Valid modes are observe, enforce and off.';
   END IF;
   SELECT b.* INTO STRICT was FROM reconciler.binding AS b WHERE b.binding_id = id FOR UPDATE;
-  IF mode = 'enforce' AND NOT reconciler.armed_here(id) THEN
-    SELECT h.* INTO here FROM reconciler.server_identity() AS h;
-    RAISE EXCEPTION '%.% is attached for another server or database', quote_ident(was.schema_name), quote_ident(was.table_name)
-      USING ERRCODE = 'object_not_in_prerequisite_state',
-      DETAIL = format('It is armed for database %I (oid %s) of system %s; this is database %I (oid %s) of system %s.',
-                      was.armed_name, was.armed_database, was.armed_system, here.name, here.database, here.system),
-      HINT = 'If this is not a mere copy and nothing else acts on these sessions: SELECT confirm_identity(''reason'').';
+  IF mode = 'enforce' THEN
+    PERFORM reconciler.refuse_copy(id);
   END IF;
   IF mode <> 'off' THEN
     PERFORM reconciler.check_binding(id);  -- a binding that is still broken says so here, not in its next pass
@@ -221,6 +215,7 @@ DECLARE
   about reconciler.binding;
 BEGIN
   PERFORM reconciler.required_reason(reason);
+  PERFORM reconciler.refuse_copy(id);
   present := reconciler.existing_session(id, session_id);
   session_id := reconciler.session_key(id, session_id);
   SELECT b.* INTO STRICT about FROM reconciler.binding AS b WHERE b.binding_id = id;
@@ -261,7 +256,7 @@ BEGIN
   RETURN 'requested';
 END $$;
 COMMENT ON FUNCTION retry_session(text, text, regclass) IS
-  'Asks for one more try now, past the backoff, a spent cap and a quarantine; the next pass judges it like any other and sends the command if the agent is there. reason: kept in the audit. sessions: the attached table; NULL: the only one. Returns requested. Errors: unknown session (P0002), blank reason (22023); ended, held, in a state that no enabled policy watches or for which no command is sent (55000).';
+  'Asks for one more try now, past the backoff, a spent cap and a quarantine; the next pass judges it like any other and sends the command if the agent is there. reason: kept in the audit. sessions: the attached table; NULL: the only one. Returns requested. Errors: unknown session (P0002), blank reason (22023); ended, held, in a state that no enabled policy watches or for which no command is sent, or a copy whose identity is not confirmed (55000).';
 
 REVOKE ALL ON FUNCTION set_mode(text, text, regclass), pause_reconciler(text, boolean, regclass),
   unpause_reconciler(text, regclass), reset_brake(text, integer, regclass), confirm_identity(text),

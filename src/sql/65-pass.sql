@@ -44,19 +44,19 @@ CREATE FUNCTION request_termination(session_id text, reason text, sessions regcl
   LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_request_termination';
 REVOKE ALL ON FUNCTION request_termination(text, text, regclass) FROM PUBLIC;
 COMMENT ON FUNCTION request_termination(text, text, regclass) IS
-  'Sets the state that the application''s own delete sets (terminating) and wakes the worker, which stops the session. Returns requested. Errors: unknown session (P0002), terminal or already terminating (55000).';
+  'Sets the state that the application''s own delete sets (terminating) and wakes the worker, which stops the session. Returns requested. Errors: unknown session (P0002), terminal or already terminating, or a copy whose identity is not confirmed (55000).';
 
 CREATE FUNCTION force_terminate_session(session_id text, reason text, sessions regclass DEFAULT NULL) RETURNS text
   LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_force_terminate_session';
 REVOKE ALL ON FUNCTION force_terminate_session(text, text, regclass) FROM PUBLIC;
 COMMENT ON FUNCTION force_terminate_session(text, text, regclass) IS
-  'Closes a session now, on an operator''s word, in the caller''s transaction with its event; no evidence is asked for and no command is sent. Returns the state it has then. Errors: unknown session (P0002), already terminal or held (55000).';
+  'Closes a session now, on an operator''s word, in the caller''s transaction with its event; no evidence is asked for and no command is sent. Returns the state it has then. Errors: unknown session (P0002), already terminal or held, or a copy whose identity is not confirmed (55000).';
 
 CREATE FUNCTION undo_event(event_id bigint, hold_for interval DEFAULT '1 hour') RETURNS TABLE (event_id bigint, outcome text, detail text)
   LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_undo_event';
 REVOKE ALL ON FUNCTION undo_event(bigint, interval) FROM PUBLIC;
 COMMENT ON FUNCTION undo_event(bigint, interval) IS
-  'Puts back what a finalize or force wrote, if the row still is what it left, and holds the session for hold_for. outcome: undone, changed (the row is different now), missing, not_undoable, already_undone.';
+  'Puts back what a finalize or force wrote, if the row still is what it left, and holds the session for hold_for. outcome: undone, changed (the row is different now), missing, not_undoable, already_undone. Error: a copy whose identity is not confirmed (55000).';
 
 CREATE FUNCTION undo_pass(pass_id bigint, hold_for interval DEFAULT '1 hour') RETURNS TABLE (event_id bigint, outcome text, detail text)
   LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_undo_pass';

@@ -23,7 +23,7 @@ CREATE FUNCTION reconciler.level_of(OUT function_name text, OUT level text) RETU
     ('reconciler.one_binding', 'owner'), ('reconciler.bindings', 'owner'), ('reconciler.check_binding', 'owner'),
     ('reconciler.change_binding', 'owner'), ('reconciler.session_state', 'owner'), ('reconciler.session_key', 'owner'), ('reconciler.begin_episode', 'owner'),
     ('reconciler.wake_worker', 'owner'), ('reconciler.request_worker', 'owner'), ('reconciler.worker_pid', 'owner'),
-    ('reconciler.server_identity', 'owner'), ('reconciler.armed_here', 'owner'), ('reconciler.required_reason', 'owner'),
+    ('reconciler.server_identity', 'owner'), ('reconciler.armed_here', 'owner'), ('reconciler.refuse_copy', 'owner'), ('reconciler.required_reason', 'owner'),
     ('reconciler.note', 'owner'), ('reconciler.existing_session', 'owner')
 $$;
 COMMENT ON FUNCTION reconciler.level_of() IS

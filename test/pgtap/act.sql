@@ -3,7 +3,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION session_reconciler;
 RESET client_min_messages;
-SELECT plan(93);
+SELECT plan(101);
 
 CREATE TABLE sessions (id text PRIMARY KEY, state text NOT NULL, agent_id text, created_at timestamptz NOT NULL DEFAULT now(),
                        updated_at timestamptz NOT NULL DEFAULT now(), termination_reason text, terminated_at timestamptz);
@@ -49,6 +49,8 @@ SAVEPOINT intact;
 ALTER TABLE sessions DROP COLUMN agent_id;
 SELECT throws_ok($$ SELECT set_mode('enforce', 'x') $$, '42703', 'column "agent_id" of table public.sessions does not exist', 'a binding that is broken still is refused');
 SELECT is(set_mode('off', 'x'), 'off', 'but can be switched off');
+SELECT throws_ok($$ SELECT * FROM stuck_sessions('sessions') $$, '42703', 'column "agent_id" of table public.sessions does not exist', 'asked for, it says what is wrong');
+SELECT lives_ok($$ SELECT * FROM stuck_sessions(), reconcile_plan(), explain_session('stuck') $$, 'but it hides no other table');
 ROLLBACK TO intact;
 
 -- The identity
@@ -57,6 +59,16 @@ UPDATE reconciler.binding_state SET first_pass_at = now(), promoted_at = NULL;
 SELECT ok(NOT reconciler.armed_here((pg_temp.binding()).binding_id), 'a copy is not armed');
 SELECT throws_matching($$ SELECT set_mode('enforce', 'x') $$, 'attached for another server or database', 'a copy does not enforce');
 SELECT is(set_mode('observe', 'look first'), 'observe', 'it may observe');
+SAVEPOINT a_copy;
+INSERT INTO reconciler.event (id, pass_id, at, schema_name, table_name, session_id, kind, from_state, to_state, actor, before, after)
+  VALUES (4711, 4711, now(), 'public', 'sessions', 'over', 'force', 'terminating', 'terminated', 'session_reconciler', '{"id": "over", "state": "terminating"}', '{"id": "over", "state": "terminated"}');
+SELECT throws_ok(format('SELECT %s', call), '55000', 'public.sessions is attached for another server or database', 'a copy does not act: ' || call)
+  FROM unnest(ARRAY['force_terminate_session(''stuck'', ''x'')', 'request_termination(''here'', ''x'')', 'retry_session(''stuck'', ''x'')',
+                    '* FROM undo_event(4711)', '* FROM undo_pass(4711)']) AS call;
+SELECT is((SELECT string_agg(state, ' ' ORDER BY id) FROM sessions), 'running terminated terminating queued', 'and no row has changed');
+SELECT is(pause_reconciler('look first'), 'paused', 'it may be paused');
+SELECT is(hold_session('stuck', 'infinity', 'look first'), 'held', 'and its sessions held');
+ROLLBACK TO a_copy;
 SELECT is(confirm_identity('this is the new primary'), 'confirmed', 'confirm_identity');
 SELECT ok(reconciler.armed_here((pg_temp.binding()).binding_id), 'armed');
 SELECT is(pg_temp.said(), 'mode_changed observe >observe ''this is the new primary'' confirm_identity by postgres', 'its event');
