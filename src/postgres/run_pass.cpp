@@ -23,15 +23,6 @@ bool loads(int id, Transactions& transactions) {
   }
 }
 
-std::string name_of(int id, Transactions& transactions) {
-  return transactions.run("reading a binding", [&] {
-    return as_extension_owner([&] {
-      const Rows rows = query("SELECT format('%I.%I', schema_name, table_name) AS name FROM reconciler.binding WHERE binding_id = $1", {Param::integer(id)});
-      return rows.empty() ? std::string("(detached)") : rows[0].text("name");
-    });
-  });
-}
-
 void mark_broken(int id, Transactions& transactions, const std::string& why) {
   transactions.run("marking a binding broken", [&] {
     as_extension_owner([&] {
@@ -67,10 +58,19 @@ std::vector<int> bindings_to_run(TransactionMode mode, std::optional<Oid> sessio
   return Transactions(mode).run("reading bindings", [&] { return as_extension_owner([&] { return binding_ids(sessions); }); });
 }
 
+std::string binding_name(int id, TransactionMode mode) {
+  return Transactions(mode).run("reading a binding", [&] {
+    return as_extension_owner([&] {
+      const Rows rows = query("SELECT format('%I.%I', schema_name, table_name) AS name FROM reconciler.binding WHERE binding_id = $1", {Param::integer(id)});
+      return rows.empty() ? std::string("(detached)") : rows[0].text("name");
+    });
+  });
+}
+
 PassReport run_pass(int id, TransactionMode mode, Waiter& waiter, bool ask_again) {
   Transactions transactions(mode);
   PassReport report;
-  report.table = name_of(id, transactions);
+  report.table = binding_name(id, mode);
   try {
     AttachedBinding attached = transactions.run("reading a binding", [&] { return as_extension_owner([&] { return load_binding(id); }); });
     report.table = attached.binding.name;

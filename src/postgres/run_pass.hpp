@@ -22,6 +22,9 @@ struct PassReport {
 // throwing. Throws what stops the caller: cancel, a lost extension, an unexpected error.
 PassReport run_pass(int binding_id, TransactionMode, Waiter&, bool ask_again);
 
+// The table's name as attached, for messages.
+std::string binding_name(int id, TransactionMode);
+
 // Ids of all bindings, or of one table's.
 std::vector<int> bindings_to_run(TransactionMode, std::optional<Oid> sessions);
 

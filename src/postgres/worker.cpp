@@ -14,8 +14,6 @@ namespace reconciler {
 
 namespace {
 
-constexpr Duration first_pause = seconds(5);
-
 // What the worker finds each time before it does anything.
 enum class Found {
   nothing,  // no extension or no attached table
@@ -28,7 +26,7 @@ class Worker {
   // Returns when there is nothing to do in this database.
   void run() {
     const MemoryContext home = CurrentMemoryContext;
-    for (;;) {
+    for (bool asked = false;;) {
       MemoryContextSwitchTo(home);
       MemoryContextReset(home);
       shared::note_look();
@@ -44,8 +42,8 @@ class Worker {
             break;
           case Found::work:
             shared::serving();
-            pause = std::clamp(run_due_passes(waiter_), Duration(0), settings::interval());
-            note_success();
+            pause = std::clamp(passes_.run(asked), Duration(0), settings::interval());
+            failures_.end("session_reconciler");
         }
       } catch (const ExtensionMissing&) {
         if (shared::leave_for_good()) return;
@@ -54,7 +52,7 @@ class Worker {
         shared::serving();  // something is here, even if it is broken: the launcher may look elsewhere
         pause = note_failure(e);
       }
-      sleep(pause);
+      asked = sleep(pause);
     }
   }
 
@@ -83,45 +81,35 @@ class Worker {
            {}, advice);
   }
 
-  void note_success() {
-    if (failures_ > 0)
-      report(LogLevel::log, "session_reconciler works again; tries that failed: " + std::to_string(failures_));
-    failures_ = 0;
-    last_error_.clear();
-  }
-
-  // A message is logged when it is new, not each time: a broken hour must not fill the log.
   Duration note_failure(const std::exception& e) {
     if (IsTransactionState()) guarded([] { AbortCurrentTransaction(); });
-    if (last_error_ != e.what()) report(LogLevel::warning, "session_reconciler", e);
-    last_error_ = e.what();
-    Duration pause = first_pause;
-    for (int i = 0; i < failures_ && pause < settings::interval(); ++i) pause *= 2;
-    ++failures_;
-    return std::max(first_pause, std::min<Duration>(pause, settings::interval()));
+    return failures_.note("session_reconciler", e);
   }
 
   // Until it is time, or somebody asks, or the settings changed. A latch set for another reason (an invalidation
-  // message, a barrier) is no reason to look at tables. After a failure nobody can hurry us at first.
-  void sleep(Duration pause) {
+  // message, a barrier) is no reason to look at tables. After a failure nobody can hurry us at first. Returns whether
+  // somebody did.
+  bool sleep(Duration pause) {
     guarded([] { compat::flush_stat(); });
     const Duration start = waiter_.uptime();
-    const Duration deaf_until = start + (failures_ > 0 ? std::min(pause, first_pause) : Duration(0));
+    const Duration deaf_until = start + (failures_.count() > 0 ? std::min<Duration>(pause, Failures::shortest) : Duration(0));
     const int reloads = waiter_.reloads();
     for (Duration now = start; now < start + pause; now = waiter_.uptime()) {
-      if (now >= deaf_until && (shared::woken() || waiter_.reloads() != reloads)) return;
+      if (now >= deaf_until && (shared::woken() || waiter_.reloads() != reloads)) return true;
       try {
         waiter_.wait(-1, (now < deaf_until ? deaf_until : start + pause) - now);
       } catch (const std::exception& e) {  // pg_cancel_backend: there is nothing to cancel in a sleep
         report(LogLevel::log, "session_reconciler", e);
       }
     }
+    return false;
   }
 
   Transactions transactions_{TransactionMode::worker};
   BackendWaiter waiter_;
-  int failures_ = 0;
-  std::string last_error_, warned_of_;
+  DuePasses passes_{waiter_};
+  Failures failures_;
+  std::string warned_of_;
 };
 
 // What the settings of a database or role must not change under a worker.

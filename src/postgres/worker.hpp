@@ -1,6 +1,8 @@
-// The worker of one database: an endless loop around run_due_passes().
+// The worker of one database: an endless loop around DuePasses::run().
 #pragma once
 
+#include <exception>
+#include <map>
 #include <string>
 
 #include "core/time.hpp"
@@ -8,9 +10,35 @@
 
 namespace reconciler {
 
-// worker_pass.cpp: runs what is due, and says how long to sleep (at most the setting interval is slept). Throws
-// when a pass failed as a whole.
-Duration run_due_passes(Waiter&);
+// What fails is tried again after a pause that doubles each time, from `shortest` up to the setting interval. The error
+// is logged when it is new, not each time: a broken hour must not fill the log.
+class Failures {
+ public:
+  static constexpr Duration shortest = seconds(5);
+  Duration note(const std::string& what, const std::exception&);  // one more; how long to pause
+  void end(const std::string& what);
+  int count() const { return count_; }
+
+ private:
+  int count_ = 0;
+  std::string last_error_;
+};
+
+// worker_pass.cpp: passes over the bindings. One whose passes fail pauses by itself and delays no other.
+class DuePasses {
+ public:
+  explicit DuePasses(Waiter& waiter) : waiter_(waiter) {}
+  // Runs what is due, and says how long to sleep (at most the setting interval is slept). `asked`: somebody woke the
+  // worker, so what fails need not pause for longer than Failures::shortest.
+  Duration run(bool asked);
+
+ private:
+  struct Failing { Failures failures; Duration failed{0}, next_try{0}; };  // by Waiter::uptime()
+  Duration run_one(int id);
+
+  Waiter& waiter_;
+  std::map<int, Failing> failing_;
+};
 
 // The version this library was built as, and the one CREATE/ALTER EXTENSION left in this database ('' = none).
 const char* library_version();
