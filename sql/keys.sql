@@ -17,6 +17,14 @@ CALL reconcile();
 SELECT id, state FROM keys.by_uuid ORDER BY id;
 SELECT session_id, kind, reason FROM reconciler.event WHERE session_id IS NOT NULL ORDER BY id;
 SELECT release_session('550E8400-E29B-41D4-A716-446655440000', 'looked at it');
+-- What is shown is what a close writes by: no agent, however the column says that.
+SELECT detail FROM explain_session('550e8400-e29b-41d4-a716-446655440000') WHERE rule = 'write';
+-- Between two passes a table may have had another name.
+ALTER TABLE keys.by_uuid RENAME TO renamed;
+ALTER TABLE keys.renamed RENAME TO by_uuid;
+CALL reconcile();
+SELECT id, state FROM keys.by_uuid ORDER BY id;
+SELECT table_name, mode FROM reconciler_status();
 SELECT hold_session('no uuid', 'infinity', 'typed wrong');
 SELECT outcome FROM explain_session('no uuid');
 SELECT detach_sessions('keys.by_uuid');

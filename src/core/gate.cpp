@@ -1,5 +1,7 @@
 #include "core/gate.hpp"
 
+#include "core/text.hpp"
+
 namespace reconciler {
 
 const char* to_string(Mode mode) {
@@ -18,24 +20,31 @@ std::optional<Mode> mode_from(const std::string& text) {
   return {};
 }
 
-Gated gate(const Verdict& verdict, const Policy* policy, const Gates& gates, Time now) {
+Gated gate(const Verdict& verdict, const Policy* policy, const Episode& episode, const Gates& gates, Time now) {
   // Doing nothing needs no permission.
   if (verdict.action == Action::wait) return {};
 
   // The binding as a whole; what an operator has to repair first comes first.
-  if (!gates.version_fits) return {Blocked::version, {}};
-  if (gates.safe_mode) return {Blocked::safe_mode, {}};
-  if (!gates.identity_confirmed) return {Blocked::identity, {}};
-  if (gates.mode != Mode::enforce) return {Blocked::observe_mode, {}};
+  if (!gates.version_fits) return {Blocked::version, {}, {}};
+  if (gates.safe_mode) return {Blocked::safe_mode, {}, {}};
+  if (!gates.identity_confirmed) return {Blocked::identity, {}, {}};
+  if (gates.mode == Mode::broken) return {Blocked::observe_mode, {}, cat({"the table is left alone because it is broken: ", gates.mode_reason})};
+  if (gates.mode != Mode::enforce) return {Blocked::observe_mode, {}, {}};
 
   // A proven completion is a fact, not a decision: an ordinary pause lets it through.
-  if (gates.paused_everything || (gates.paused && verdict.action != Action::finalize)) return {Blocked::pause, {}};
+  if (gates.paused_everything || (gates.paused && verdict.action != Action::finalize)) return {Blocked::pause, {}, {}};
+
+  // A row that could not be written is not tried with every pass: it would spoil its batch each time.
+  const bool rests = closes(verdict) && episode.write_failed && !episode.retry_requested;
+  if (rests && now < *episode.write_failed + hours(1))
+    return {Blocked::quarantine, *episode.write_failed + hours(1),
+            cat({"its row could not be written ", span(elapsed(*episode.write_failed, now)), " ago: ", episode.write_error})};
 
   if (verdict.action != Action::force) return {};
-  if (gates.grace_until && *gates.grace_until > now) return {Blocked::start_grace, gates.grace_until};
+  if (gates.grace_until && *gates.grace_until > now) return {Blocked::start_grace, gates.grace_until, {}};
   // What a user asked for has its own rate and is no part of the latch.
   const bool users_wish = policy && policy->user_requested;
-  if (gates.brake_tripped && !users_wish && gates.allowance <= 0) return {Blocked::brake, {}};
+  if (gates.brake_tripped && !users_wish && gates.allowance <= 0) return {Blocked::brake, {}, {}};
   return {};
 }
 

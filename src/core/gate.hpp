@@ -14,6 +14,7 @@ std::optional<Mode> mode_from(const std::string&);
 
 struct Gates {
   Mode mode = Mode::observe;
+  std::string mode_reason;          // why it is broken
   bool identity_confirmed = true;   // this server and database are the ones the binding was armed for
   bool safe_mode = false;           // passes of this binding have crashed the server
   bool version_fits = true;         // library and extension agree
@@ -24,8 +25,9 @@ struct Gates {
   std::int64_t allowance = 0;       // forces let through although it is tripped
 };
 
-// none: it may be done. Otherwise what holds it, the first that applies; `until` is set where a time ends it.
-struct Gated { Blocked by = Blocked::none; std::optional<Time> until; };
-Gated gate(const Verdict&, const Policy*, const Gates&, Time now);
+// none: it may be done. Otherwise what holds it, the first that applies; `until` is set where a time ends it, `text`
+// where the word alone would not tell a person enough.
+struct Gated { Blocked by = Blocked::none; std::optional<Time> until; std::string text; };
+Gated gate(const Verdict&, const Policy*, const Episode&, const Gates&, Time now);
 
 }  // namespace reconciler

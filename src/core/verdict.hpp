@@ -49,6 +49,8 @@ struct Verdict {
   std::string text;                    // one sentence for people
 };
 
+inline bool closes(const Verdict& v) { return v.action == Action::finalize || v.action == Action::force; }
+
 struct TraceStep {
   std::string_view rule;
   bool matched = false;

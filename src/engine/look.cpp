@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "core/text.hpp"
 #include "engine/facts.hpp"
 
 namespace reconciler {
@@ -26,7 +27,10 @@ Seen look_at(const Gates& gates, const Tracked& tracked, const Facts& facts) {
   // What comes next may be held too: an operator wants to know before it is due.
   Verdict next = verdict;
   if (next.action == Action::wait) next.action = next.next_action;
-  const Gated gated = gate(next, facts.policy, gates, facts.now);
+  Gated gated = gate(next, facts.policy, tracked.episode, gates, facts.now);
+  if (gated.by == Blocked::none && closes(verdict) && tracked.episode.write_locked)
+    gated = {Blocked::lock, facts.now,
+             cat({"somebody else had locked its row ", span(elapsed(*tracked.episode.write_locked, facts.now)), " ago; the next pass tries again"})};
   return Seen{tracked, facts, verdict, gated, is_stuck(facts, verdict)};
 }
 

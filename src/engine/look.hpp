@@ -15,6 +15,7 @@ struct Seen {
   Verdict verdict;
   Gated gated;       // what else stands between the verdict and the deed
   bool stuck = false;
+  std::string reason() const { return gated.text.empty() ? verdict.text : verdict.text + "; " + gated.text; }
   Blocked blocked_by() const { return gated.by != Blocked::none ? gated.by : verdict.blocked_by; }
 };
 

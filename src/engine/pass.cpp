@@ -210,17 +210,13 @@ void Pass::sort_verdict(Tracked& tracked, Sweep sweep, Batch& batch) {
   }
   if (verdict.action == Action::wait) return due_at(verdict.due);
 
-  const Gated gated = gate(verdict, facts.policy, start_.gates, now);
+  const Gated gated = gate(verdict, facts.policy, tracked.episode, start_.gates, now);
   if (gated.by == Blocked::observe_mode) {
     // Once per episode and verdict: an observed table must not fill the event table pass after pass.
     if (tracked.episode.last_would != would_mark(verdict)) batch.would.push_back({&tracked, verdict, evidence_json(facts, verdict)});
     return;
   }
   if (gated.by != Blocked::none) return due_at(gated.until);
-  // A row that could not be written is not tried with every pass: it would spoil its batch each time.
-  const bool closes = verdict.action == Action::finalize || verdict.action == Action::force;
-  if (closes && tracked.episode.write_failed && now < *tracked.episode.write_failed + hours(1))
-    return due_at(*tracked.episode.write_failed + hours(1));
 
   switch (verdict.action) {
     case Action::finalize:

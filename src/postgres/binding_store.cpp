@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "postgres/role.hpp"
 #include "postgres/settings.hpp"
 #include "postgres/statements.hpp"
 #include "postgres/user_error.hpp"
@@ -171,7 +172,7 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
   out.schema = row.text("schema_name"), out.table = row.text("table_name"), out.preset = row.text("preset");
   b.name = row.text("display");
   b.hub = row.maybe_text("hub");
-  out.mode = mode_from(row.text("mode")).value_or(Mode::broken);
+  out.mode = mode_from(row.text("mode")).value_or(Mode::broken), out.mode_reason = row.maybe_text("mode_reason").value_or("");
   out.paused = !row.null("paused_at"), out.paused_everything = out.paused && row.boolean("pause_everything");
   out.leftover_json = row.text("leftover_text");
   out.start_grace = row.span("start_grace"), out.instance_grace = row.span("instance_grace"), out.promotion_grace = row.span("promotion_grace");
@@ -205,6 +206,17 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
   b.agents_table = out.mapping.agents.has_value();
   b.commands_table = out.mapping.commands.has_value();
   return out;
+}
+
+std::vector<AttachedBinding> bindings_to_show(std::optional<Oid> sessions) {
+  std::vector<AttachedBinding> shown;
+  for (int id : as_extension_owner([&] { return binding_ids(sessions); })) try {
+      shown.push_back(as_extension_owner([&] { return load_binding(id); }));
+    } catch (const UserError& e) {
+      if (sessions) throw;
+      warn_client(std::string("an attached table is left out: ") + e.what(), e.hint);
+    }
+  return shown;
 }
 
 }  // namespace reconciler

@@ -18,6 +18,7 @@ struct AttachedBinding {
   std::string schema, table, preset;
   std::string leftover_json;          // templates for the leftover event
   Mode mode = Mode::observe;
+  std::string mode_reason;
   bool paused = false, paused_everything = false;
   Duration start_grace{0}, instance_grace{0}, promotion_grace{0};
   std::string armed_system, armed_name;
@@ -32,6 +33,10 @@ int one_binding(std::optional<Oid> sessions);
 // Throws UserError (55000 or 42703) when the table, a column or a related table has vanished: the binding is broken.
 // `policy_overrides`: {"state": {"column": value}}, for a what-if.
 AttachedBinding load_binding(int id, const std::string& policy_overrides = "{}");
+
+// For the Look functions: all bindings, or that of `sessions`. Where all are wanted, one that does not load is a WARNING
+// to the client: the others are to be seen.
+std::vector<AttachedBinding> bindings_to_show(std::optional<Oid> sessions);
 
 // A mapped column as the catalog has it; UserError 42703 when there is none.
 Column column_of(Oid relation, const std::string& name);

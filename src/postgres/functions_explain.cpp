@@ -77,7 +77,7 @@ void explain_deed(Steps& steps, PgStore& store, const Seen& seen) {
   const AttachedBinding& b = store.attached();
   const Session& s = seen.tracked.session;
   const Statements statements(b.mapping);
-  steps.add("write", "where", "a close would write only WHERE " + statements.where_of_close(s.key, s.state, s.agent, s.runtime, s.created));
+  steps.add("write", "where", "a close would write only WHERE " + statements.where_of_close(seen.tracked.session));
   const Policy* policy = seen.facts.policy;
   if (policy && !policy->retry_action.empty() && s.agent && b.binding.hub)
     steps.add("request", policy->retry_action, as_extension_owner([&] { return request_of(b, seen.tracked, *policy); }));
@@ -90,6 +90,12 @@ void explain_history(Steps& steps, const AttachedBinding& b, const std::string& 
       steps.add("event " + std::to_string(row.integer("id")), row.text("kind"),
                 time_cell(row.time("at")) + " " + row.maybe_text("reason").value_or("") + (row.null("detail") ? "" : ": " + row.text("detail")));
   });
+}
+
+std::string held_by(const Seen& seen) {
+  if (!seen.gated.text.empty()) return seen.gated.text;
+  if (seen.gated.until) return "until " + time_cell(*seen.gated.until);
+  return seen.blocked_by() == Blocked::none ? "nothing stands in its way" : "held back";
 }
 
 std::string advice(const Seen& seen) {
@@ -115,8 +121,8 @@ RECONCILER_SQL_FUNCTION(explain_session) {
   const std::string key = sql_text(fcinfo, 0);
   const std::optional<Oid> sessions = sql_is_null(fcinfo, 1) ? std::nullopt : std::optional(sql_oid(fcinfo, 1));
   Steps steps(fcinfo);
-  for (int id : as_extension_owner([&] { return binding_ids(sessions); })) {
-    PgStore store(as_extension_owner([&] { return load_binding(id); }), TransactionMode::caller, Rights::caller);
+  for (AttachedBinding& b : bindings_to_show(sessions)) {
+    PgStore store(std::move(b), TransactionMode::caller, Rights::caller);
     const std::optional<Tracked> tracked = store.find(key);
     if (!tracked) {
       steps.add("session", "unknown", store.binding().name + " has no session \"" + key + "\" that you may see");
@@ -137,7 +143,7 @@ RECONCILER_SQL_FUNCTION(explain_session) {
       decided = decided || step.matched;
     }
     steps.add("verdict", to_string(seen.verdict.action), seen.verdict.text);
-    steps.add("gate", to_string(seen.blocked_by()), seen.gated.until ? "until " + time_cell(*seen.gated.until) : seen.blocked_by() == Blocked::none ? "nothing stands in its way" : "held back");
+    steps.add("gate", to_string(seen.blocked_by()), held_by(seen));
     explain_brake(steps, store.attached());
     if (!facts.terminal) explain_deed(steps, store, seen);
     explain_history(steps, store.attached(), key);

@@ -14,13 +14,8 @@
 namespace reconciler {
 namespace {
 
-std::vector<int> wanted_bindings(FunctionCallInfo fcinfo, int arg) {
-  const std::optional<Oid> sessions = sql_is_null(fcinfo, arg) ? std::nullopt : std::optional(sql_oid(fcinfo, arg));
-  return as_extension_owner([&] { return binding_ids(sessions); });
-}
-
-AttachedBinding attached(int id) {
-  return as_extension_owner([&] { return load_binding(id); });
+std::vector<AttachedBinding> wanted_bindings(FunctionCallInfo fcinfo) {
+  return bindings_to_show(sql_is_null(fcinfo, 0) ? std::nullopt : std::optional(sql_oid(fcinfo, 0)));
 }
 
 struct Shown {
@@ -45,7 +40,7 @@ Shown stuck_row(const AttachedBinding& b, const Seen& seen) {
            presence == Presence::gone ? SqlCell(interval_cell(f.agent->gone_time)) : SqlCell(), f.agent ? SqlCell(interval_cell(f.now - f.agent->last.at)) : SqlCell(),
            std::to_string(t.episode.attempts), f.policy && !f.policy->retry_action.empty() ? SqlCell(std::to_string(f.policy->max_attempts)) : SqlCell(),
            time_cell(t.episode.last_attempt), t.episode.last_result.empty() ? SqlCell() : SqlCell(t.episode.last_result), std::string(seen.verdict.rule),
-           std::string(to_string(next)), time_cell(due), std::string(to_string(seen.blocked_by())), seen.verdict.text},
+           std::string(to_string(next)), time_cell(due), std::string(to_string(seen.blocked_by())), seen.reason()},
           t.episode.quarantined.has_value(), due.value_or(Time::max())};
 }
 
@@ -69,8 +64,8 @@ void check_override(const Binding& b, const std::string& text) {
 RECONCILER_SQL_FUNCTION(stuck_sessions) {
   SqlTable table(fcinfo);
   std::vector<Shown> shown;
-  for (int id : wanted_bindings(fcinfo, 0)) {
-    PgStore store(attached(id), TransactionMode::caller, Rights::caller);
+  for (AttachedBinding& b : wanted_bindings(fcinfo)) {
+    PgStore store(std::move(b), TransactionMode::caller, Rights::caller);
     look_at_all(store, database_now(), [&](const Seen& seen) {
       if (seen.stuck) shown.push_back(stuck_row(store.attached(), seen));
     });
@@ -84,11 +79,10 @@ RECONCILER_SQL_FUNCTION(reconcile_plan) {
   SqlTable table(fcinfo);
   const std::optional<std::string> policy = sql_maybe_text(fcinfo, 1);
   const Time at = sql_maybe_time(fcinfo, 2).value_or(database_now());
-  for (int id : wanted_bindings(fcinfo, 0)) {
-    AttachedBinding b = attached(id);
+  for (AttachedBinding& b : wanted_bindings(fcinfo)) {
     if (policy) {
       check_override(b.binding, *policy);
-      b = as_extension_owner([&] { return load_binding(id, *policy); });
+      b = as_extension_owner([&] { return load_binding(b.binding.id, *policy); });
       for (const Policy& p : b.binding.policies)
         if (p.stuck_after && p.gone_after < *p.stuck_after)
           throw UserError("22023", "invalid policy override: gone_after of \"" + p.state + "\" is shorter than its stuck_after", "A session cannot be closed before it is stuck.");
@@ -99,7 +93,7 @@ RECONCILER_SQL_FUNCTION(reconcile_plan) {
       const Verdict& v = seen.verdict;
       if (v.action == Action::wait) return;
       table.add({store.binding().name, seen.tracked.session.key, seen.tracked.session.state, std::string(to_string(v.action)), v.becomes.empty() ? SqlCell() : SqlCell(v.becomes),
-                 std::string(v.rule), time_cell(seen.gated.until.value_or(at)), std::string(to_string(seen.blocked_by())), v.reason.empty() ? SqlCell() : SqlCell(v.reason), v.text});
+                 std::string(v.rule), time_cell(seen.gated.until.value_or(at)), std::string(to_string(seen.blocked_by())), v.reason.empty() ? SqlCell() : SqlCell(v.reason), seen.reason()});
     });
   }
   return sql_null(fcinfo);

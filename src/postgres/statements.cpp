@@ -189,19 +189,25 @@ std::string Statements::image(const std::string& alias) const {
   return "json_build_object(" + join(members, ", ") + ")";
 }
 
-std::string Statements::predicate() const {
+Statements::Compared Statements::columns_of_batch() const {
+  Compared t{"t.key", "t.state", "t.agent", "t.runtime", "t.created", {}};
+  for (std::size_t i = 0; i < m_.sessions.route.size(); ++i) t.route.push_back("t.route" + std::to_string(i));
+  return t;
+}
+
+std::string Statements::predicate(const Compared& with) const {
   const SessionsTable& t = m_.sessions;
-  std::vector<std::string> parts{in("s", t.key) + " = " + cast("t.key", t.key), in("s", t.state) + "::text = t.state"};
-  const auto same = [&](const std::optional<Column>& column, const char* value) {
+  std::vector<std::string> parts{in("s", t.key) + " = " + cast(with.key, t.key), in("s", t.state) + "::text = " + with.state};
+  const auto same = [&](const std::optional<Column>& column, const std::string& value) {
     if (column) parts.push_back(in("s", *column) + " IS NOT DISTINCT FROM " + cast(value, *column));
   };
   // An empty agent id names nobody, and is scanned as NULL.
   if (t.agent && textual(*t.agent))
-    parts.push_back("nullif(" + in("s", *t.agent) + "::text, '') IS NOT DISTINCT FROM t.agent");
+    parts.push_back("nullif(" + in("s", *t.agent) + "::text, '') IS NOT DISTINCT FROM " + with.agent);
   else
-    same(t.agent, "t.agent");
-  same(t.runtime, "t.runtime"), same(t.created, "t.created");
-  for (std::size_t i = 0; i < t.route.size(); ++i) same(t.route[i], ("t.route" + std::to_string(i)).c_str());
+    same(t.agent, with.agent);
+  same(t.runtime, with.runtime), same(t.created, with.created);
+  for (std::size_t i = 0; i < t.route.size(); ++i) same(t.route[i], with.route[i]);
   return join(parts, " AND ");
 }
 
@@ -226,7 +232,7 @@ std::string Statements::close() const {
     unchanged += " AND " + in("o", t.route[i]) + " IS NOT DISTINCT FROM " + cast("t.route" + std::to_string(i), t.route[i]);
   for (const Column& column : written()) unchanged += " AND " + in("s", column) + " IS NOT DISTINCT FROM " + in("o", column);
   return "UPDATE " + t.qualified + " AS s SET " + join(set, ", ") + " FROM unnest(" + arrays + ") AS t(" + names + "), " + t.qualified +
-         " AS o WHERE " + predicate() + " AND " + in("o", t.key) + " = " + cast("t.key", t.key) + unchanged +
+         " AS o WHERE " + predicate(columns_of_batch()) + " AND " + in("o", t.key) + " = " + cast("t.key", t.key) + unchanged +
          " RETURNING t.key, " + image("o") + "::text AS before, " + image("s") + "::text AS after";
 }
 
@@ -266,15 +272,11 @@ std::string Statements::audit() const {
          " FROM unnest($1::text[], $2::text[]) AS t(key, changes) WHERE $3::text IS NOT NULL AND $4::timestamptz IS NOT NULL AND $5::text IS NOT NULL";
 }
 
-std::string Statements::where_of_close(const std::string& key, const std::string& state, const std::optional<std::string>& agent,
-                                       const std::optional<std::string>& runtime, const std::optional<std::string>& created) const {
-  const SessionsTable& t = m_.sessions;
-  std::string where = quote_identifier(t.key.name) + " = " + quote_literal(key) + " AND " + quote_identifier(t.state.name) + " = " + quote_literal(state);
-  const auto same = [&](const std::optional<Column>& column, const std::optional<std::string>& value) {
-    if (column) where += " AND " + quote_identifier(column->name) + (value ? " = " + quote_literal(*value) : " IS NULL");
-  };
-  same(t.agent, agent), same(t.runtime, runtime), same(t.created, created);
-  return where;
+std::string Statements::where_of_close(const Session& session) const {
+  const auto literal = [](const std::optional<std::string>& value) { return value ? quote_literal(*value) : std::string("NULL"); };
+  Compared values{quote_literal(session.key), quote_literal(session.state), literal(session.agent), literal(session.runtime), literal(session.created), {}};
+  for (const auto& value : session.route) values.route.push_back(literal(value));
+  return predicate(values);
 }
 
 }  // namespace reconciler

@@ -7,6 +7,7 @@
 
 #include <string>
 
+#include "core/session.hpp"
 #include "postgres/mapping.hpp"
 
 namespace reconciler {
@@ -47,14 +48,16 @@ class Statements {
   std::string audit() const;
 
   // The WHERE of close() for one session, with its values: for explain_session().
-  std::string where_of_close(const std::string& key, const std::string& state, const std::optional<std::string>& agent,
-                             const std::optional<std::string>& runtime, const std::optional<std::string>& created) const;
+  std::string where_of_close(const Session&) const;
 
   static constexpr int session_columns = 7;  // key, state, agent, runtime, created, entered, age; then the route
 
  private:
   std::string session_list(const std::string& alias) const;
-  std::string predicate() const;
+  // What a close compares with: text, each as SQL. NULL where nothing is there.
+  struct Compared { std::string key, state, agent, runtime, created; std::vector<std::string> route; };
+  Compared columns_of_batch() const;
+  std::string predicate(const Compared&) const;
   std::string image(const std::string& alias) const;
   std::vector<Column> imaged() const;
   std::vector<Column> written() const;

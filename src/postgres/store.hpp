@@ -101,6 +101,8 @@ class PgStore final : public Store {
   void spare_the_present(const std::vector<const Closing*>&, std::set<std::string>& spared);
   std::int64_t spend(std::int64_t wanted, Budget, Time now, std::optional<Time>& frees);
   void give_back(std::int64_t unused, Budget, Time now);
+  void set_aside(const PassStart&, const Closing&, const PostgresError&);
+  void note_locked(const std::vector<std::optional<std::string>>& keys);
   void count_for_users_rate(std::int64_t wanted);
   std::vector<Event> leftovers(const std::vector<const Closing*>& closed);
   std::map<std::string, std::string> namespaces_of(const std::vector<std::string>& agents);

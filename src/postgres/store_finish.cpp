@@ -47,6 +47,7 @@ Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing
   // One row spoils a batch: row by row, so that it spoils itself only.
   Finished sum;
   std::size_t refused = 0;
+  Texts locked;
   for (const Closing* closing : all) {
     try {
       const Finished one = finish_once(pass, {closing}, budget);
@@ -58,14 +59,10 @@ Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing
       // A right that is missing for every row is the binding's matter, for one row that row's.
       if (e.is("42501") && ++refused == all.size() && all.size() > 1) throw;
       if (passing(e)) {
-        sum.budget_frees = now() + seconds(5);
+        locked.push_back(closing->tracked->session.key);
         continue;
       }
-      Verdict verdict = closing->verdict;
-      verdict.action = Action::quarantine, verdict.reason = "error";
-      json evidence = json::parse(closing->evidence);
-      evidence["error"] = {{"sqlstate", e.sqlstate}, {"message", e.message}, {"detail", e.detail}};
-      quarantine(pass, *closing->tracked, verdict, dump(evidence));
+      set_aside(pass, *closing, e);
       // Others may hang like it: one timeout a batch, not hundreds. The next pass comes without it.
       if (e.timed_out()) {
         sum.budget_frees = now() + seconds(5);
@@ -73,7 +70,28 @@ Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing
       }
     }
   }
+  if (!locked.empty()) {
+    note_locked(locked);
+    sum.budget_frees = now() + seconds(5);
+  }
   return sum;
+}
+
+void PgStore::set_aside(const PassStart& pass, const Closing& closing, const PostgresError& e) {
+  Verdict verdict = closing.verdict;
+  verdict.action = Action::quarantine, verdict.reason = "error";
+  json evidence = json::parse(closing.evidence);
+  evidence["error"] = {{"sqlstate", e.sqlstate}, {"message", e.message}, {"detail", e.detail}};
+  quarantine(pass, *closing.tracked, verdict, dump(evidence));
+}
+
+void PgStore::note_locked(const Texts& keys) {
+  transactions_.run("noting locked rows", [&] {
+    ours([&] {
+      query("UPDATE reconciler.episode SET write_locked = $3 WHERE binding_id = $1 AND session_id = ANY($2)",
+            {Param::integer(b_.binding.id), Param::texts(keys), Param::time(now())});
+    });
+  });
 }
 
 Store::Finished PgStore::finish_once(const PassStart& pass, const std::vector<const Closing*>& closings, Budget budget) {

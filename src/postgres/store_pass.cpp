@@ -10,7 +10,7 @@ namespace reconciler {
 // What stands between verdicts and deeds for this binding now. Inside a transaction, as the extension's owner.
 Gates PgStore::gates(Time at) {
   Gates g;
-  g.mode = b_.mode;
+  g.mode = b_.mode, g.mode_reason = b_.mode_reason;
   g.paused = b_.paused, g.paused_everything = b_.paused_everything;
   g.version_fits = version_advice(extension_version(), library_version()).empty();
   const Server here = this_server();

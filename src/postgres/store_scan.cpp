@@ -34,6 +34,7 @@ Episode read_episode(Rows::Row row) {
   e.last_attempt = row.maybe_time("last_attempt"), e.last_result = row.text("last_result");
   e.next_attempt = row.maybe_time("next_attempt"), e.unreachable_since = row.maybe_time("unreachable_since");
   e.quarantined = row.maybe_time("quarantined"), e.write_failed = row.maybe_time("write_failed");
+  e.write_error = row.text("write_error"), e.write_locked = row.maybe_time("write_locked");
   e.completion_seen = row.maybe_time("completion_seen");
   e.session_gone = row.maybe_time("session_gone"), e.retry_requested = row.maybe_time("retry_requested");
   e.last_command_seen = row.maybe_text("last_command_seen"), e.last_would = row.text("last_would");
@@ -224,7 +225,7 @@ void PgStore::begin_episodes(const std::vector<const Tracked*>& fresh, Time at) 
         " state = excluded.state, agent_id = excluded.agent_id, runtime_id = excluded.runtime_id, created = excluded.created, first_seen = excluded.first_seen,"
         " entered = excluded.entered, completion_seen = excluded.completion_seen, attempts = 0, accepted = 0, tries = 0, first_accepted = NULL, command_id = NULL,"
         " hub_command_id = NULL, accepted_at = NULL, lease_until = NULL, last_attempt = NULL, last_result = '', next_attempt = NULL, unreachable_since = NULL,"
-        " quarantined = NULL, write_failed = NULL, session_gone = NULL, retry_requested = NULL, last_command_seen = NULL, last_would = '', detected = excluded.detected"
+        " quarantined = NULL, write_failed = NULL, write_error = '', write_locked = NULL, session_gone = NULL, retry_requested = NULL, last_command_seen = NULL, last_would = '', detected = excluded.detected"
         " WHERE (e.state, e.agent_id, e.runtime_id, e.created) IS DISTINCT FROM (excluded.state, excluded.agent_id, excluded.runtime_id, excluded.created)"
         " RETURNING e.state, e.detected",
         {Param::integer(b_.binding.id), Param::time(at), Param::texts(keys), Param::texts(states), Param::texts(agents), Param::texts(runtimes),

@@ -67,6 +67,8 @@ CREATE TABLE reconciler.episode (
   unreachable_since timestamptz,
   quarantined       timestamptz,
   write_failed      timestamptz,
+  write_error       text NOT NULL DEFAULT '',
+  write_locked      timestamptz,
   completion_seen   timestamptz,
   session_gone      timestamptz,
   retry_requested   timestamptz,
@@ -98,6 +100,8 @@ COMMENT ON COLUMN reconciler.episode.next_attempt IS 'No try before.';
 COMMENT ON COLUMN reconciler.episode.unreachable_since IS 'Every try since reached nobody.';
 COMMENT ON COLUMN reconciler.episode.quarantined IS 'Set aside since.';
 COMMENT ON COLUMN reconciler.episode.write_failed IS 'Closing it raised an error; tried again an hour later.';
+COMMENT ON COLUMN reconciler.episode.write_error IS 'That error.';
+COMMENT ON COLUMN reconciler.episode.write_locked IS 'Closing it was left to the next pass: somebody else had locked its row.';
 COMMENT ON COLUMN reconciler.episode.completion_seen IS 'First sight of a completion without a time of its own.';
 COMMENT ON COLUMN reconciler.episode.session_gone IS 'The hub called the session gone.';
 COMMENT ON COLUMN reconciler.episode.retry_requested IS 'An operator asked for a try.';

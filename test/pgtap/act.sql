@@ -3,7 +3,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION session_reconciler;
 RESET client_min_messages;
-SELECT plan(101);
+SELECT plan(103);
 
 CREATE TABLE sessions (id text PRIMARY KEY, state text NOT NULL, agent_id text, created_at timestamptz NOT NULL DEFAULT now(),
                        updated_at timestamptz NOT NULL DEFAULT now(), termination_reason text, terminated_at timestamptz);

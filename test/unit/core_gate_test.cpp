@@ -23,8 +23,10 @@ Gates open_gates() {
   return gates;
 }
 
+const Episode untroubled;
+
 Blocked by(Action action, const Gates& gates, const std::optional<Policy>& policy = terminating()) {
-  return gate(verdict(action), policy ? &*policy : nullptr, gates, noon).by;
+  return gate(verdict(action), policy ? &*policy : nullptr, untroubled, gates, noon).by;
 }
 
 }  // namespace
@@ -86,12 +88,37 @@ TEST(Gate, APauseLetsProvenCompletionsThrough) {
   for (const Action action : every_action) EXPECT_EQ(by(action, gates), Blocked::pause) << to_string(action);
 }
 
+TEST(Gate, ABrokenTableSaysWhatBroke) {
+  Gates gates = open_gates();
+  gates.mode = Mode::broken, gates.mode_reason = "permission denied for table sessions";
+  const Gated gated = gate(verdict(Action::force), nullptr, untroubled, gates, noon);
+  EXPECT_EQ(gated.by, Blocked::observe_mode);
+  EXPECT_EQ(gated.text, "the table is left alone because it is broken: permission denied for table sessions");
+}
+
+TEST(Gate, ARowThatCouldNotBeWrittenRestsForAnHour) {
+  Episode episode;
+  episode.write_failed = noon - minutes(20), episode.write_error = "not this one";
+  for (const Action action : every_action) {
+    const Gated gated = gate(verdict(action), nullptr, episode, open_gates(), noon);
+    const bool closes = action == Action::finalize || action == Action::force;
+    EXPECT_EQ(gated.by, closes ? Blocked::quarantine : Blocked::none) << to_string(action);
+    if (!closes) continue;
+    EXPECT_EQ(gated.until, noon + minutes(40));
+    EXPECT_EQ(gated.text, "its row could not be written 00:20:00 ago: not this one");
+  }
+  episode.retry_requested = noon - minutes(1);
+  EXPECT_EQ(gate(verdict(Action::force), nullptr, episode, open_gates(), noon).by, Blocked::none) << "an operator mended it";
+  episode.retry_requested.reset();
+  EXPECT_EQ(gate(verdict(Action::force), nullptr, episode, open_gates(), noon + minutes(40)).by, Blocked::none);
+}
+
 TEST(Gate, GraceHoldsForcesOnly) {
   Gates gates = open_gates();
   gates.grace_until = noon + tick;
   for (const Action action : every_action)
     EXPECT_EQ(by(action, gates), action == Action::force ? Blocked::start_grace : Blocked::none) << to_string(action);
-  EXPECT_EQ(gate(verdict(Action::force), nullptr, gates, noon).until, noon + tick);
+  EXPECT_EQ(gate(verdict(Action::force), nullptr, untroubled, gates, noon).until, noon + tick);
   gates.grace_until = noon;
   EXPECT_EQ(by(Action::force, gates), Blocked::none);
 }

@@ -52,8 +52,36 @@ subtest 'a trigger raises' => sub {
 	is(set_aside(), 'cancels raises', 'those that it refused are set aside, also where its error looks like a cancel');
 	my ($event) = $r->events('quarantine', 'raises');
 	is($event->{evidence}{error}{message}, 'not this one', '... with the reason');
+	my $stuck = $r->stuck('raises');
+	is($stuck->{blocked_by}, 'quarantine', 'stuck_sessions() shows that');
+	like($stuck->{reason}, qr/its row could not be written 00:00:\d\d ago: not this one$/, '... with the reason');
+	is($r->one('SELECT ?::timestamptz - quarantined FROM reconciler.episode WHERE session_id = ?', $stuck->{next_action_at}, 'raises'), '01:00:00', '... and when it is tried again');
+	$r->pass;
+	is(scalar $r->events('quarantine', 'raises'), 1, 'not with every pass');
+	$r->do("SELECT retry_session('raises', 'mended')");
+	$r->pass;
+	is(scalar $r->events('quarantine', 'raises'), 2, 'but when an operator says so');
+	$r->do("DELETE FROM sessions WHERE id IN ('raises', 'cancels')");
 };
 
+subtest 'somebody has locked a row' => sub {
+	due('a', 'z');
+	my $other = $r->connect;
+	$other->begin_work;
+	$other->do("SELECT FROM sessions WHERE id = 'a' FOR UPDATE");
+	$r->do("SET session_reconciler.lock_timeout = '50 ms'");
+	$r->pass;
+	is(left(), 'a', 'the others are closed');
+	my $stuck = $r->stuck('a');
+	is($stuck->{blocked_by}, 'lock', 'stuck_sessions() shows what holds this one');
+	like($stuck->{reason}, qr/somebody else had locked its row/, '... in words');
+	ok(defined $stuck->{next_action_at}, '... and that it is tried again');
+	$other->rollback;
+	$r->pass;
+	is(left(), '', 'then it is closed');
+};
+
+my $blamed = set_aside();
 subtest 'a person cancels the CALL' => sub {
 	due('a', 'hangs', 'z');
 	my $caller = $r->connect;
@@ -64,7 +92,7 @@ subtest 'a person cancels the CALL' => sub {
 	ok(!eval { $caller->pg_result; 1 }, 'it ends');
 	is($caller->state, '57014', '... as cancelled');
 	is(left(), 'a hangs z', 'nothing is written');
-	is(set_aside(), 'cancels raises', '... and no row is blamed');
+	is(set_aside(), $blamed, '... and no row is blamed');
 };
 
 subtest "the session's statement_timeout ends the CALL" => sub {
@@ -73,7 +101,7 @@ subtest "the session's statement_timeout ends the CALL" => sub {
 	ok(!eval { $caller->do('CALL reconcile()'); 1 }, 'it ends');
 	is($caller->state, '57014', '... as cancelled');
 	is(left(), 'a hangs z', 'nothing is written');
-	is(set_aside(), 'cancels raises', '... and no row is blamed');
+	is(set_aside(), $blamed, '... and no row is blamed');
 };
 
 subtest "the worker's own statement_timeout finds the row that hangs" => sub {
