@@ -81,6 +81,18 @@ subtest 'somebody has locked a row' => sub {
 	is(left(), '', 'then it is closed');
 };
 
+subtest 'somebody has locked the table' => sub {
+	due(map { "s$_" } 1 .. 9);
+	my $other = $r->connect;
+	$other->begin_work;
+	$other->do('LOCK TABLE sessions IN SHARE MODE');
+	$r->pass;
+	is($r->one('SELECT count(*) FROM reconciler.episode WHERE write_locked IS NOT NULL'), 5, 'after a few rows the rest is left to the next pass');
+	$other->rollback;
+	$r->pass;
+	is(left(), '', 'which closes them all');
+};
+
 my $blamed = set_aside();
 subtest 'a person cancels the CALL' => sub {
 	due('a', 'hangs', 'z');
