@@ -149,6 +149,22 @@ const ColumnLook* MappingFinder::choose(const TableLook& table, const WantedColu
   return nullptr;
 }
 
+// What is written or compared for one role would spoil another's. The age is only read, and may be any time; a key that
+// is called as an agent or a runtime is one.
+bool MappingFinder::taken(const WantedColumn& wanted, const std::string& option, const ColumnLook& column) {
+  if (std::string(wanted.role) == "entered") return false;
+  for (const auto& [role, name] : columns_.items()) {
+    if (name != json(column.name) || role == "entered") continue;
+    const std::string other = role + "_column";
+    if (options_.given(option))
+      throw UserError("22023", named(column.name, sessions_) + " can't be both " + other + " and " + option, "Name another column in option \"" + option + (wanted.required ? "\"." : "\", or null for none."));
+    if (role == "key") continue;
+    note(option, "warn", column.name + " " + column.type + " is left out: it is the " + other);
+    return true;
+  }
+  return false;
+}
+
 void MappingFinder::find_columns() {
   for (const WantedColumn& wanted : preset_.columns) {
     const std::string option = std::string(wanted.role) + "_column";
@@ -158,6 +174,7 @@ void MappingFinder::find_columns() {
       continue;
     }
     const ColumnLook* column = choose(sessions_, wanted, option);
+    if (column && taken(wanted, option, *column)) column = nullptr;
     if (column) {
       columns_[wanted.role] = column->name;
       note(option, "ok", column->name + " " + column->type);

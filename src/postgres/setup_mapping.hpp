@@ -30,6 +30,7 @@ class MappingFinder {
   void find_related(const WantedTable&);
   std::optional<TableLook> related_table(const WantedTable&);
   const ColumnLook* choose(const TableLook&, const WantedColumn&, const std::string& option);
+  bool taken(const WantedColumn&, const std::string& option, const ColumnLook&);
   bool map_related(const WantedTable&, const TableLook&, bool asked, nlohmann::json& columns);
   void check_rights(const WantedTable&, const TableLook&, const std::vector<std::string>& columns);
   void check_unique_by_itself(const ColumnLook& key);

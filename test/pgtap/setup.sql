@@ -81,6 +81,21 @@ SELECT lives_ok($$SELECT attach_sessions('sessions', options => '{"agents_table"
 SELECT results_eq('SELECT related, columns ? ''agent'' FROM reconciler.binding',
                   $$VALUES ('{"audit": {"table": "app.log", "columns": {"actor": "actor", "action": "action", "resource_id": "resource_id"}}}'::jsonb, false)$$, 'as written');
 
+-- A column is one thing. Only the age may be counted from another's time.
+SELECT is(detach_sessions('sessions'), 'detached', 'again');
+CREATE TABLE roles (id text PRIMARY KEY, state text, x text, updated_at timestamptz, at timestamptz);
+SELECT throws_ok($$SELECT attach_sessions('roles', options => '{"agent_column": "x", "runtime_column": "x"}')$$, '22023',
+                 'column "x" of table app.roles can''t be both agent_column and runtime_column', 'one column for two roles');
+SELECT throws_ok($$SELECT attach_sessions('roles', options => '{"agent_column": "id"}')$$, '22023',
+                 'column "id" of table app.roles can''t be both key_column and agent_column', 'the key for an agent');
+SELECT throws_ok($$SELECT attach_sessions('roles', options => '{"reason_column": "state"}')$$, '22023',
+                 'column "state" of table app.roles can''t be both state_column and reason_column', 'a column that was found by its name');
+SELECT lives_ok($$SELECT attach_sessions('roles', options => '{"agent_column": "x", "created_column": "updated_at", "entered_column": "at", "closed_column": "at"}')$$, 'the age may be');
+SELECT is((SELECT columns - 'state' FROM reconciler.binding), '{"key": "id", "agent": "x", "created": "updated_at", "entered": "at", "closed": "at"}',
+          'a column that is named for one role is found for no other');
+SELECT is(detach_sessions('roles'), 'detached', 'again');
+SELECT lives_ok($$SELECT attach_sessions('sessions', options => '{"agents_table": false, "audit_table": "app.log", "agent_column": null}')$$, 'as before');
+
 -- disconnect_cleanup.
 SELECT is((SELECT count(*) FROM reconciler.policy WHERE enabled), 1::bigint, 'by default only terminating is acted on');
 SELECT is(detach_sessions('sessions'), 'detached', 'again');
