@@ -229,9 +229,7 @@ SELECT * FROM public.create_control_plane();
 -- Editing the configuration by hand is an event, with what it was and what it is.
 SET search_path = public;
 UPDATE reconciler.policy SET gone_after = '15 min' WHERE state = 'terminating';
-\set VERBOSITY terse
 UPDATE reconciler.policy SET gone_after = '1 min' WHERE state = 'terminating';
-\set VERBOSITY default
 UPDATE reconciler.binding SET brake_floor = 5;
 DELETE FROM reconciler.policy WHERE state = 'hibernated';
 UPDATE reconciler.hub SET total_timeout = '8 s';

@@ -123,7 +123,7 @@ int write_binding(const TableLook& table, const Preset& preset, const Options& o
     // One attaches at a time: whoever comes second finds the first one's row.
     query("LOCK TABLE reconciler.binding IN SHARE ROW EXCLUSIVE MODE");
     check_free(table);
-    explaining_checks("binding", "an option", [&] {
+    explaining_checks("an option", [&] {
       id = static_cast<int>(query("INSERT INTO reconciler.binding (sessions, schema_name, table_name, preset, hub, mode, mode_reason, columns, related, leftover, terminal_states,"
                                   " time_zone, armed_system, armed_database, armed_name)"
                                   " VALUES ($1::regclass, $2, $3, $4, $5, $6, 'as attached', $7, $8, $9, $10, $11, $12::numeric, $13, $14) RETURNING binding_id",
@@ -136,7 +136,7 @@ int write_binding(const TableLook& table, const Preset& preset, const Options& o
       const bool number = spec.kind == OptionKind::integer;
       if ((!number && spec.kind != OptionKind::interval) || !options.given(spec.name)) continue;
       const std::string value = number ? std::to_string(*options.integer(spec.name)) : *options.text(spec.name);
-      explaining_checks("binding", std::string("option \"") + spec.name + "\"", [&] {
+      explaining_checks(std::string("option \"") + spec.name + "\"", [&] {
         query_once(std::string("UPDATE reconciler.binding SET ") + spec.name + " = $2::" + (number ? "bigint" : "interval") + " WHERE binding_id = $1::integer", {Param::integer(id), Param::text(value)});
       });
     }

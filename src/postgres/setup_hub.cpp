@@ -70,7 +70,7 @@ void write_hub(const std::string& name, const std::vector<std::string>& addresse
     if (!options.given(spec.name) || spec.kind == OptionKind::text) continue;
     const bool number = spec.kind == OptionKind::integer;
     const std::string value = number ? std::to_string(*options.integer(spec.name)) : *options.text(spec.name);
-    explaining_checks("hub", std::string("option \"") + spec.name + "\"", [&] {
+    explaining_checks(std::string("option \"") + spec.name + "\"", [&] {
       query_once(std::string("UPDATE reconciler.hub SET ") + spec.name + " = $2::" + (number ? "bigint" : "interval") + " WHERE name = $1", {Param::text(name), Param::text(value)});
     });
   }

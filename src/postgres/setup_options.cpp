@@ -115,18 +115,13 @@ std::string checked_value(const std::string& value, const char* type, const std:
   }
 }
 
-void with_explained_checks(const char* table, const std::string& what, void (*write)(void*), void* arg) {
+// reconciler.check_row() has said what rule it is; which option broke it is for us to say.
+void with_explained_checks(const std::string& what, void (*write)(void*), void* arg) {
   try {
     Transactions::subtransaction([&] { write(arg); });
   } catch (const PostgresError& e) {
     if (!e.is("23514")) throw;
-    // The message names the constraint; the constraint's definition is what the person needs.
-    for (Rows::Row row : query("SELECT conname, pg_get_constraintdef(oid, true) AS definition FROM pg_constraint"
-                               " WHERE conrelid = ('reconciler.' || $1)::regclass AND contype = 'c' ORDER BY length(conname::text) DESC",
-                               {Param::text(table)}))
-      if (e.message.find(row.text("conname")) != std::string::npos)
-        throw UserError("22023", what + " is not valid", {}, "It breaks a rule of reconciler." + std::string(table) + ": " + row.text("definition") + ".");
-    throw;
+    throw UserError("22023", what + " is not valid", e.hint, e.detail);
   }
 }
 

@@ -52,11 +52,11 @@ std::string comma_list(const std::vector<std::string>&);
 // Runs a cast in the server: the value as the type prints it. UserError 22023 names `what`: 'option "hub_grace"'.
 std::string checked_value(const std::string& value, const char* type, const std::string& what, const char* example);
 
-// Runs `write` and turns a violated CHECK of reconciler.<table> into UserError 22023 with its definition.
-void with_explained_checks(const char* table, const std::string& what, void (*write)(void*), void* arg);
+// Runs `write` and turns a violated rule of the configuration into UserError 22023 that names `what`.
+void with_explained_checks(const std::string& what, void (*write)(void*), void* arg);
 template <class Write>
-void explaining_checks(const char* table, const std::string& what, Write&& write) {
-  with_explained_checks(table, what, [](void* p) { (*static_cast<std::remove_reference_t<Write>*>(p))(); }, &write);
+void explaining_checks(const std::string& what, Write&& write) {
+  with_explained_checks(what, [](void* p) { (*static_cast<std::remove_reference_t<Write>*>(p))(); }, &write);
 }
 
 }  // namespace reconciler

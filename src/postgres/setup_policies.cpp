@@ -62,11 +62,12 @@ void PolicyFinder::find() {
     if (!watchable(row)) continue;
     check_thresholds(row);
     check_becomes(row);
-    if (row.columns.value("enabled", true) && !contains(terminal_, row.columns.at("becomes")))
-      findings_.push_back({"policy " + row.state, "warn", "it writes \"" + row.columns.at("becomes").get<std::string>() + "\", which is none of the terminal states", "Add it in option \"terminal_states\"."});
+    check_ends(row);
     kept.push_back(row);
   }
   rows_ = std::move(kept);
+  if (terminal_.empty())
+    throw UserError("22023", "no state is known in which a session of " + sessions_.qualified + " has ended", "Name them in option \"terminal_states\".", "Labels of type " + state_.type + ": " + comma_list(labels_) + ".");
 }
 
 void PolicyFinder::start_from_preset(bool records_completions) {
@@ -150,6 +151,14 @@ void PolicyFinder::check_thresholds(const Row& row) const {
                     "gone_after is " + rows[0].text("gone") + ", stuck_after is " + rows[0].text("stuck") + ".");
 }
 
+// A session that is closed into a state that is not the end would be picked up again.
+void PolicyFinder::check_ends(const Row& row) const {
+  const std::string becomes = row.columns.at("becomes");
+  if (row.columns.value("enabled", true) && !contains(terminal_, becomes))
+    throw UserError("22023", "the policy of state \"" + row.state + "\" would write \"" + becomes + "\", in which no session has ended",
+                    "Add it in option \"terminal_states\", or give " + option_of(row.state, "becomes") + " one of them.", "Terminal states: " + comma_list(terminal_) + ".");
+}
+
 // That the row could be written as the policy says.
 void PolicyFinder::check_becomes(const Row& row) const {
   const std::string becomes = row.columns.at("becomes");
@@ -192,7 +201,7 @@ void PolicyFinder::insert(int binding_id) const {
     for (const auto& [name, value] : row.columns.items()) columns += ", " + quote_identifier(name), values += ", p." + quote_identifier(name);
     const std::string statement = "INSERT INTO reconciler.policy (binding_id, state" + columns + ") SELECT $1::integer, $2" + values + " FROM jsonb_populate_record(NULL::reconciler.policy, $3) AS p";
     const std::string object = row.columns.dump();
-    explaining_checks("policy", "the policy of state \"" + row.state + "\"",
+    explaining_checks("the policy of state \"" + row.state + "\"",
                       [&] { query_once(statement, {Param::integer(binding_id), Param::text(row.state), Param::jsonb(std::string_view(object))}); });
   }
 }

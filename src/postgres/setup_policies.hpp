@@ -32,6 +32,7 @@ class PolicyFinder {
   void find_terminal_states();
   bool watchable(const Row&);
   void check_becomes(const Row&) const;
+  void check_ends(const Row&) const;
   void check_thresholds(const Row&) const;
   std::optional<std::string> refused(const std::string& state) const;
   bool has_label(const std::string& state) const;

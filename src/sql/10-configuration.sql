@@ -40,8 +40,8 @@ CREATE TABLE reconciler.binding (
   columns             jsonb NOT NULL CHECK (columns ? 'key' AND columns ? 'state'),
   related             jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(related) = 'object'),
   leftover            jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(leftover) = 'object'),
-  terminal_states     text[] NOT NULL,
-  time_zone           text NOT NULL DEFAULT 'UTC',
+  terminal_states     text[] NOT NULL CHECK (cardinality(terminal_states) > 0 AND array_position(terminal_states, NULL) IS NULL),
+  time_zone           text NOT NULL DEFAULT 'UTC' CONSTRAINT time_zone_is_known CHECK (timezone(time_zone, timestamptz 'epoch') IS NOT NULL),
   batch_size          integer NOT NULL DEFAULT 500 CHECK (batch_size BETWEEN 1 AND 10000),
   observation_spacing interval NOT NULL DEFAULT '10 s' CHECK (observation_spacing BETWEEN '10 ms' AND '10 min'),
   hub_grace           interval NOT NULL DEFAULT '120 s' CHECK (hub_grace BETWEEN '0' AND '1 day'),
@@ -60,7 +60,7 @@ CREATE TABLE reconciler.binding (
   armed_system        numeric NOT NULL,
   armed_database      oid NOT NULL,
   armed_name          name NOT NULL,
-  CHECK ((paused_at IS NULL) = (paused_by IS NULL))
+  CONSTRAINT paused_by_somebody CHECK ((paused_at IS NULL) = (paused_by IS NULL))
 );
 COMMENT ON TABLE reconciler.binding IS 'Attached sessions tables: mapping, hub, mode and limits. Written by attach_sessions(), edited by a DBA.';
 COMMENT ON COLUMN reconciler.binding.binding_id IS 'Number of the binding.';
@@ -94,6 +94,9 @@ COMMENT ON COLUMN reconciler.binding.pause_everything IS 'Also finalize waits.';
 COMMENT ON COLUMN reconciler.binding.armed_system IS 'System identifier of the server it was armed for.';
 COMMENT ON COLUMN reconciler.binding.armed_database IS 'OID of the database it was armed for.';
 COMMENT ON COLUMN reconciler.binding.armed_name IS 'Name of the database it was armed for.';
+-- What a person reads who broke one: see reconciler.check_row().
+COMMENT ON CONSTRAINT time_zone_is_known ON reconciler.binding IS 'Names are in the view pg_timezone_names, for instance Europe/Berlin.';
+COMMENT ON CONSTRAINT paused_by_somebody ON reconciler.binding IS 'pause_reconciler() and unpause_reconciler() write both.';
 
 CREATE TABLE reconciler.policy (
   binding_id        integer NOT NULL REFERENCES reconciler.binding ON DELETE CASCADE,
@@ -141,6 +144,10 @@ COMMENT ON COLUMN reconciler.policy.finalize_after IS 'A proven completion rests
 COMMENT ON COLUMN reconciler.policy.when_spent IS 'What follows when the tries are spent: quarantine, or close_unconfirmed (user requests only).';
 COMMENT ON COLUMN reconciler.policy.unconfirmed_stops IS 'close_unconfirmed: accepted stops before it.';
 COMMENT ON COLUMN reconciler.policy.unconfirmed_after IS 'close_unconfirmed: time since the first accepted stop.';
+COMMENT ON CONSTRAINT becomes_another_state ON reconciler.policy IS 'Let becomes be the state in which such a session has ended.';
+COMMENT ON CONSTRAINT force_not_before_stuck ON reconciler.policy IS 'Make gone_after at least as long as stuck_after: a session would else be closed before it is stuck.';
+COMMENT ON CONSTRAINT retry_cap_not_below_base ON reconciler.policy IS 'Make retry_cap at least as long as retry_base.';
+COMMENT ON CONSTRAINT close_unconfirmed_needs_user_request ON reconciler.policy IS 'Without confirmation only what a user asked to end is closed: choose quarantine.';
 
 CREATE TABLE reconciler.hold (
   binding_id integer NOT NULL REFERENCES reconciler.binding ON DELETE CASCADE,

@@ -72,3 +72,64 @@ REVOKE ALL ON FUNCTION reconciler.refuse_credentials_in_urls() FROM PUBLIC;
 COMMENT ON FUNCTION reconciler.refuse_credentials_in_urls() IS 'Refuses hub addresses with a user, query or fragment, however they are written, without printing them.';
 CREATE TRIGGER no_credentials BEFORE INSERT OR UPDATE OF base_urls ON reconciler.hub
   FOR EACH ROW EXECUTE FUNCTION reconciler.refuse_credentials_in_urls();
+
+-- A violated CHECK prints its name and the failing row. Here it says what is wrong and what would be right, in the
+-- words of its comment or of its column's.
+CREATE FUNCTION reconciler.check_row() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  rule record;
+  kept boolean;
+BEGIN
+  FOR rule IN
+    SELECT c.conname, pg_get_expr(c.conbin, c.conrelid) AS condition, pg_get_constraintdef(c.oid, true) AS definition,
+           string_agg(quote_ident(a.attname), ' and ' ORDER BY a.attnum) AS columns,
+           coalesce(obj_description(c.oid, 'pg_constraint'), min(a.attname || ': ' || col_description(c.conrelid, a.attnum))) AS advice
+      FROM pg_constraint AS c JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)
+      WHERE c.conrelid = TG_RELID AND c.contype = 'c' GROUP BY c.oid ORDER BY c.conname
+  LOOP
+    BEGIN
+      EXECUTE format('SELECT %s FROM (SELECT ($1).*) AS row', rule.condition) INTO kept USING NEW;
+    EXCEPTION WHEN data_exception THEN  -- a time zone that is not known
+      kept := false;
+    END;
+    IF NOT kept THEN
+      RAISE EXCEPTION 'invalid % in %', rule.columns, TG_RELID::regclass
+        USING ERRCODE = 'check_violation', CONSTRAINT = rule.conname, SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME,
+        DETAIL = format('It breaks a rule of %s: %s.', TG_RELID::regclass, rule.definition), HINT = rule.advice;
+    END IF;
+  END LOOP;
+  RETURN NEW;
+END $$;
+REVOKE ALL ON FUNCTION reconciler.check_row() FROM PUBLIC;
+COMMENT ON FUNCTION reconciler.check_row() IS 'Raises what a violated CHECK of the configuration would (23514), with the rule and a hint, and without the row.';
+CREATE TRIGGER checked BEFORE INSERT OR UPDATE ON reconciler.hub FOR EACH ROW EXECUTE FUNCTION reconciler.check_row();
+CREATE TRIGGER checked BEFORE INSERT OR UPDATE ON reconciler.binding FOR EACH ROW EXECUTE FUNCTION reconciler.check_row();
+CREATE TRIGGER checked BEFORE INSERT OR UPDATE ON reconciler.policy FOR EACH ROW EXECUTE FUNCTION reconciler.check_row();
+
+-- A session that is closed into a state that is not the end would be picked up again.
+CREATE FUNCTION reconciler.check_terminal_states() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  clash record;
+BEGIN
+  SELECT p.state, p.becomes, p.state = ANY (b.terminal_states) AS ended,
+         format('Terminal states of %I.%I: %s.', b.schema_name, b.table_name, array_to_string(b.terminal_states, ', ')) AS known INTO clash
+    FROM reconciler.binding AS b JOIN reconciler.policy AS p USING (binding_id)
+    WHERE b.binding_id = NEW.binding_id AND (p.state = ANY (b.terminal_states) OR (p.enabled AND p.becomes <> ALL (b.terminal_states)))
+    ORDER BY p.state LIMIT 1;
+  IF FOUND AND clash.ended THEN
+    RAISE EXCEPTION 'state "%" is terminal and can''t have a policy', clash.state USING ERRCODE = 'check_violation',
+      DETAIL = clash.known, HINT = 'Delete the policy, or take the state out of terminal_states in reconciler.binding.';
+  ELSIF FOUND THEN
+    RAISE EXCEPTION 'the policy of state "%" would write "%", in which no session has ended', clash.state, clash.becomes USING ERRCODE = 'check_violation',
+      DETAIL = clash.known, HINT = 'Let becomes be one of them, or add the state to terminal_states in reconciler.binding first.';
+  END IF;
+  RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION reconciler.check_terminal_states() FROM PUBLIC;
+COMMENT ON FUNCTION reconciler.check_terminal_states() IS 'Refuses a policy that watches a terminal state, and an enabled one that writes a state that is not terminal (23514).';
+CREATE TRIGGER checked_states AFTER INSERT OR UPDATE OF binding_id, state, enabled, becomes ON reconciler.policy
+  FOR EACH ROW EXECUTE FUNCTION reconciler.check_terminal_states();
+CREATE TRIGGER checked_states AFTER UPDATE OF terminal_states ON reconciler.binding
+  FOR EACH ROW EXECUTE FUNCTION reconciler.check_terminal_states();

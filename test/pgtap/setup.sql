@@ -104,6 +104,42 @@ SELECT results_eq('SELECT state, enabled, stuck_after, gone_after, becomes, reas
   $$VALUES ('running', true, NULL::interval, '45 s'::interval, 'terminated', 'agent_disconnected'), ('terminating', true, '5 min', '10 min', 'terminated', 'agent_unavailable')$$,
   'disconnect_cleanup turns policies on, others are left out or changed');
 
+-- What a person writes by hand is checked as attach_sessions() checks it, and the error says what would be right.
+CREATE FUNCTION pg_temp.refused(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  message text; advice text;
+BEGIN
+  EXECUTE statement;
+  RETURN 'done';
+EXCEPTION WHEN check_violation THEN
+  GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, advice = PG_EXCEPTION_HINT;
+  RETURN message || ' / ' || advice;
+END $$;
+SELECT is(pg_temp.refused('UPDATE reconciler.' || change), said, change) FROM (VALUES
+  ($$binding SET time_zone = 'Mars/Phobos'$$, 'invalid time_zone in reconciler.binding / Names are in the view pg_timezone_names, for instance Europe/Berlin.'),
+  ($$binding SET time_zone = 'Europe/Berlin'$$, 'done'),
+  ($$binding SET batch_size = 0$$, 'invalid batch_size in reconciler.binding / batch_size: Rows to a transaction (1 to 10000).'),
+  ($$binding SET hub_grace = '-1 s'$$, 'invalid hub_grace in reconciler.binding / hub_grace: Gone time starts over after the hub was unknown for longer.'),
+  ($$binding SET brake_share = 'NaN'$$, 'invalid brake_share in reconciler.binding / brake_share: … or this share of the non-terminal sessions in watched states, whichever is more (0 to 1).'),
+  ($$binding SET terminal_states = '{}'$$, 'invalid terminal_states in reconciler.binding / terminal_states: States in which a session has ended.'),
+  ($$binding SET terminal_states = '{failed}'$$, 'the policy of state "running" would write "terminated", in which no session has ended / Let becomes be one of them, or add the state to terminal_states in reconciler.binding first.'),
+  ($$binding SET terminal_states = terminal_states || '{running}'$$, 'state "running" is terminal and can''t have a policy / Delete the policy, or take the state out of terminal_states in reconciler.binding.'),
+  ($$policy SET gone_after = '-1 s' WHERE state = 'running'$$, 'invalid gone_after in reconciler.policy / gone_after: Time the agent must have been gone before a session is closed by inference; never below stuck_after.'),
+  ($$policy SET stuck_after = '11 min' WHERE state = 'terminating'$$, 'invalid stuck_after and gone_after in reconciler.policy / Make gone_after at least as long as stuck_after: a session would else be closed before it is stuck.'),
+  ($$policy SET no_agent = 'kill'$$, 'invalid no_agent in reconciler.policy / no_agent: close: a session without an agent is closed after gone_after of our own sight; show: it is only shown.'),
+  ($$policy SET becomes = 'idle' WHERE state = 'running'$$, 'the policy of state "running" would write "idle", in which no session has ended / Let becomes be one of them, or add the state to terminal_states in reconciler.binding first.'),
+  ($$policy SET becomes = 'idle', enabled = false WHERE state = 'running'$$, 'done'),
+  ($$policy SET enabled = true WHERE state = 'running'$$, 'the policy of state "running" would write "idle", in which no session has ended / Let becomes be one of them, or add the state to terminal_states in reconciler.binding first.'),
+  ($$policy SET state = 'failed' WHERE state = 'running'$$, 'state "failed" is terminal and can''t have a policy / Delete the policy, or take the state out of terminal_states in reconciler.binding.')
+) AS t(change, said);
+SELECT throws_ok($$SELECT attach_sessions('app.twin', options => '{"terminal_states": ["ended"]}')$$, '22023',
+                 'the policy of state "terminating" would write "terminated", in which no session has ended', 'attach_sessions() refuses that, too');
+CREATE TYPE mood AS ENUM ('good', 'bad');
+CREATE TABLE moods (id text PRIMARY KEY, state mood);
+SELECT throws_ok($$SELECT attach_sessions('moods')$$, '22023', 'no state is known in which a session of app.moods has ended', 'and a table whose sessions never end');
+SELECT is(pg_temp.refused($$INSERT INTO reconciler.hub (name, base_urls, profile, total_timeout) VALUES ('x', '{http://u:secret@localhost}', 'standard', '0')$$),
+          'invalid total_timeout in reconciler.hub / total_timeout: Longest wait for a whole answer (10 ms to 5 min).', 'a hub');
+
 -- Events of what is done by hand.
 DELETE FROM reconciler.binding;
 SELECT results_eq($$SELECT kind, rule, table_name::text COLLATE "default" FROM reconciler.event ORDER BY id DESC LIMIT 1$$, $$VALUES ('detached', 'by hand', 'sessions')$$, 'a deleted binding is an event, its policies are not');
