@@ -4,6 +4,7 @@
 #include "postgres/events.hpp"
 #include "postgres/server.hpp"
 #include "postgres/setup_change.hpp"
+#include "postgres/setup_mapping.hpp"
 #include "postgres/shmem.hpp"
 #include "postgres/statements.hpp"
 #include "postgres/store.hpp"
@@ -40,9 +41,11 @@ RECONCILER_SQL_FUNCTION(bindings) {
   });
 }
 
-// Raises what a pass would: a table, column or related table that has vanished.
+// Raises what would break a pass: a table, column or related table that has vanished, a column of another type.
 RECONCILER_SQL_FUNCTION(check_binding) {
-  load_binding(static_cast<int>(sql_int(fcinfo, 0)));
+  const int id = static_cast<int>(sql_int(fcinfo, 0));
+  load_binding(id);
+  check_mapping(id);
   return nothing();
 }
 

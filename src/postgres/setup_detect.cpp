@@ -164,6 +164,7 @@ std::string misfit(const ColumnLook& column, const WantedColumn& wanted) {
   if (wanted.written && column.generated) return "is generated and can't be written";
   switch (wanted.use) {
     case ColumnUse::any: return "";
+    case ColumnUse::compared: return column.kind == Kind::document ? "is a document, by which nothing is found" : "";
     case ColumnUse::label: return column.kind == Kind::text || column.kind == Kind::enumeration ? "" : "is neither text, varchar nor an enum";
     case ColumnUse::words: return column.kind == Kind::text ? "" : "is neither text nor varchar";
     case ColumnUse::instant: return instant ? "" : "is no timestamp";

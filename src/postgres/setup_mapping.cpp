@@ -36,7 +36,30 @@ std::string route_advice(const UniqueKey& key) {
          "}; else add a column that is.";
 }
 
+// `columns`: role and name, as reconciler.binding has them. A column that is no more is load_binding()'s to say.
+void check_still_fits(const TableLook& table, const std::vector<WantedColumn>& wanted, const json& columns) {
+  for (const WantedColumn& role : wanted) {
+    const auto name = columns.find(role.role);
+    const ColumnLook* column = name == columns.end() ? nullptr : table.column(name->get<std::string>());
+    if (!column) continue;
+    if (const std::string wrong = misfit(*column, role); !wrong.empty())
+      throw UserError("42804", named(column->name, table) + " " + wrong, "Give it a type that fits, or detach_sessions() and attach again.",
+                      "Its type is " + column->type + "; it was attached as the column " + role.role + ".");
+  }
+}
+
 }  // namespace
+
+void check_mapping(int binding_id) {
+  const Rows rows = query("SELECT sessions::oid AS sessions, preset, columns::text AS columns, related::text AS related FROM reconciler.binding WHERE binding_id = $1", {Param::integer(binding_id)});
+  const Preset& preset = preset_named(rows.only().text("preset"));
+  const TableLook sessions = look_at(static_cast<Oid>(rows[0].integer("sessions")));
+  check_still_fits(sessions, preset.columns, json::parse(rows[0].text("columns")));
+  const json related = json::parse(rows[0].text("related"));
+  for (const WantedTable& wanted : preset.related)
+    if (const auto found = related.find(wanted.role); found != related.end())
+      check_still_fits(look_at(*table_named(found->at("table"), sessions.schema)), wanted.columns, found->at("columns"));
+}
 
 void check_attachable(const TableLook& table) {
   if (table.kind != "r" && table.kind != "p")

@@ -12,6 +12,10 @@ namespace reconciler {
 // Refuses what no binding can be made of: a view, a temporary table, one whose owner can't see all of its rows.
 void check_attachable(const TableLook&);
 
+// Throws UserError 42804 where a column has got a type since that its role can't have. For a binding that loads; as the
+// extension's owner.
+void check_mapping(int binding_id);
+
 class MappingFinder {
  public:
   MappingFinder(const TableLook& sessions, const Preset& preset, const Options& options) : sessions_(sessions), preset_(preset), options_(options) {}

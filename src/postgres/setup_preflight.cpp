@@ -10,6 +10,7 @@
 #include "postgres/server.hpp"
 #include "postgres/settings.hpp"
 #include "postgres/setup_findings.hpp"
+#include "postgres/setup_mapping.hpp"
 #include "postgres/setup_options.hpp"
 #include "postgres/shmem.hpp"
 #include "postgres/spi.hpp"
@@ -170,7 +171,13 @@ void check_table(Findings& out, int id) {
   const std::string prefix = rows[0].text("name") + ": ";
   check_runtime(out, prefix, id);
   try {
-    const AttachedBinding binding = Transactions::subtransaction([&] { return as_extension_owner([&] { return load_binding(id); }); });
+    const AttachedBinding binding = Transactions::subtransaction([&] {
+      return as_extension_owner([&] {
+        AttachedBinding loaded = load_binding(id);
+        check_mapping(id);
+        return loaded;
+      });
+    });
     add(out, prefix + "mapping", "ok", "table and columns are as attached");
     check_identity(out, prefix, binding);
     for (const Finding& f : table_findings(binding, look_at(static_cast<Oid>(rows[0].integer("oid")))))

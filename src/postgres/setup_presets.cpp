@@ -13,9 +13,9 @@ const char* const in_events = "kept in reconciler.event instead";
 std::vector<WantedColumn> session_columns(std::vector<const char*> agent, std::vector<const char*> runtime, std::vector<const char*> created,
                                           std::vector<const char*> entered, const char* closing_advice) {
   return {{.role = "state", .names = {"state", "status"}, .use = ColumnUse::label, .required = true, .written = true},
-          {.role = "agent", .names = std::move(agent), .without = no_agent, .advised = true},
-          {.role = "runtime", .names = std::move(runtime), .without = "a session that got another runtime is told by its other columns"},
-          {.role = "created", .names = std::move(created), .without = "an id that is used again is told by its other columns"},
+          {.role = "agent", .names = std::move(agent), .use = ColumnUse::compared, .without = no_agent, .advised = true},
+          {.role = "runtime", .names = std::move(runtime), .use = ColumnUse::compared, .without = "a session that got another runtime is told by its other columns"},
+          {.role = "created", .names = std::move(created), .use = ColumnUse::compared, .without = "an id that is used again is told by its other columns"},
           {.role = "entered", .names = std::move(entered), .use = ColumnUse::instant, .without = no_age, .advised = true},
           {.role = "updated", .names = {"updated_at"}, .use = ColumnUse::instant, .written = true, .without = "nothing says in the row when it was changed"},
           {.role = "reason", .names = {"termination_reason"}, .use = ColumnUse::words, .written = true, .without = closing_advice},
@@ -25,7 +25,7 @@ std::vector<WantedColumn> session_columns(std::vector<const char*> agent, std::v
 WantedTable agents() {
   return {.role = "agents",
           .name = "agents",
-          .columns = {{.role = "id", .names = {"agent_id", "id"}, .required = true},
+          .columns = {{.role = "id", .names = {"agent_id", "id"}, .use = ColumnUse::compared, .required = true},
                       {.role = "heartbeat", .names = {"last_heartbeat", "heartbeat_at", "last_seen_at"}, .use = ColumnUse::instant, .required = true},
                       {.role = "approval", .names = {"approval_status"}, .without = "every agent counts as approved"},
                       {.role = "metadata", .names = {"metadata"}, .use = ColumnUse::document, .without = "namespaces of leftover resources are those of the preset"}},
@@ -36,8 +36,8 @@ WantedTable agents() {
 WantedTable commands() {
   return {.role = "commands",
           .name = "agent_commands",
-          .columns = {{.role = "id", .names = {"command_id", "id"}, .required = true},
-                      {.role = "session", .names = {"session_id"}, .required = true},
+          .columns = {{.role = "id", .names = {"command_id", "id"}, .use = ColumnUse::compared, .required = true},
+                      {.role = "session", .names = {"session_id"}, .use = ColumnUse::compared, .required = true},
                       {.role = "action", .names = {"action"}, .use = ColumnUse::label, .required = true},
                       {.role = "status", .names = {"status"}, .use = ColumnUse::label, .required = true},
                       {.role = "created", .names = {"created_at"}, .use = ColumnUse::instant, .without = "the newest command of a session is told by its id"},

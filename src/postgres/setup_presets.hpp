@@ -10,7 +10,8 @@
 namespace reconciler {
 
 enum class ColumnUse {
-  any,      // compared as text
+  any,      // read or written as text
+  compared, // by the type's own equality
   label,    // the state: text, varchar or an enum
   instant,  // timestamp with or without time zone
   words,    // text or varchar, written

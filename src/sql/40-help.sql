@@ -22,7 +22,7 @@ COMMENT ON FUNCTION reconciler.bindings(regclass) IS 'Binding of a table; NULL: 
 
 CREATE FUNCTION reconciler.check_binding(binding integer) RETURNS void
   LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_check_binding';
-COMMENT ON FUNCTION reconciler.check_binding(integer) IS 'Raises 55000 or 42703 when the table, a mapped column or a related table has vanished.';
+COMMENT ON FUNCTION reconciler.check_binding(integer) IS 'Raises what would break the next pass: the table, a mapped column or a related table has vanished (55000, 42703), or a column has got a type that does not fit (42804).';
 
 CREATE FUNCTION reconciler.change_binding(binding integer, changes jsonb) RETURNS void
   LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_change_binding';

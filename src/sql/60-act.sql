@@ -31,7 +31,7 @@ BEGIN
   RETURN mode;
 END $$;
 COMMENT ON FUNCTION set_mode(text, text, regclass) IS
-  'Sets what passes may do with a table: observe (look and note), enforce, or off (not looked at); also ends mode broken and safe mode. reason: kept in the audit. sessions: the attached table; NULL: the only one. Returns the mode. Errors: invalid mode or blank reason (22023), a copy whose identity is not confirmed, or a table that has vanished (55000), a column that has (42703).';
+  'Sets what passes may do with a table: observe (look and note), enforce, or off (not looked at); also ends mode broken and safe mode. reason: kept in the audit. sessions: the attached table; NULL: the only one. Returns the mode. Errors: invalid mode or blank reason (22023), a copy whose identity is not confirmed, or a table that has vanished (55000), a column that has (42703) or whose type does not fit any more (42804).';
 
 CREATE FUNCTION pause_reconciler(reason text, everything boolean DEFAULT false, sessions regclass DEFAULT NULL) RETURNS text
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

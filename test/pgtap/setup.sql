@@ -178,6 +178,17 @@ CREATE INDEX ON sessions (updated_at) WHERE state = 'terminating' AND agent_id I
 SELECT is((SELECT status FROM preflight() WHERE check_name = 'app.sessions: index terminating'), 'warn', 'indexes that don''t');
 CREATE INDEX ON sessions (state);
 SELECT is((SELECT status FROM preflight() WHERE check_name = 'app.sessions: index terminating'), 'ok', 'an index that leads with the state');
+-- What became of the columns since.
+UPDATE reconciler.binding SET armed_name = current_database();
+ALTER TABLE agents ALTER last_heartbeat TYPE text;
+SELECT throws_ok($$SELECT set_mode('enforce', 'x')$$, '42804', 'column "last_heartbeat" of table app.agents is no timestamp', 'a column of another type is refused where it can be mended');
+SELECT results_eq($$SELECT status, detail FROM preflight() WHERE check_name = 'app.sessions: mapping'$$, $$VALUES ('fail', 'column "last_heartbeat" of table app.agents is no timestamp')$$, 'preflight() says so, too');
+ALTER TABLE agents ALTER last_heartbeat TYPE timestamptz USING last_heartbeat::timestamptz;
+DROP INDEX sessions_agent_id_state_idx;
+ALTER TABLE sessions ALTER agent_id TYPE json USING to_json(agent_id);
+SELECT throws_ok($$SELECT set_mode('enforce', 'x')$$, '42804', 'column "agent_id" of table app.sessions is a document, by which nothing is found', 'one that can''t be compared');
+ALTER TABLE sessions ALTER agent_id TYPE varchar(20) USING agent_id::text;
+SELECT is(set_mode('enforce', 'x'), 'enforce', 'another type that does is fine');
 ALTER TABLE sessions DROP COLUMN agent_id;
 SELECT results_eq($$SELECT status, detail FROM preflight() WHERE check_name = 'app.sessions: mapping'$$, $$VALUES ('fail', 'column "agent_id" of table app.sessions does not exist')$$, 'a column that vanished');
 DROP TABLE sessions CASCADE;
