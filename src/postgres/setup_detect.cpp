@@ -97,6 +97,13 @@ std::vector<UniqueKey> unique_keys(Oid oid) {
   return keys;
 }
 
+std::vector<std::string> inheriting(const TableLook& table) {
+  std::vector<std::string> names;
+  if (table.partitioned) return names;
+  for (Rows::Row row : query("SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = $1 ORDER BY 1", {Param::oid(table.oid)})) names.push_back(row.text("name"));
+  return names;
+}
+
 std::vector<std::string> enum_labels(Oid relation, const std::string& column) {
   std::vector<std::string> labels;
   for (Rows::Row row : query("SELECT e.enumlabel FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid"
@@ -114,18 +121,32 @@ std::vector<std::string> user_triggers(Oid oid) {
   return names;
 }
 
-std::optional<std::string> index_for_state(const TableLook& table, const std::string& state_column, const std::string& state) {
+namespace {
+
+// $2 is the column that a partial index may be partial on, $3 the literal that it must have; $4 the column to lead with.
+std::optional<std::string> index_where(const TableLook& table, const char* condition, const std::string& column, const std::string& value, const std::string& leading) {
   const Rows rows = query(
       "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_attribute s ON s.attrelid = i.indrelid AND s.attname = $2"
-      " WHERE i.indrelid = $1 AND i.indisvalid AND ((i.indpred IS NULL AND (i.indkey::int2[])[0] = s.attnum)"
-      // A partial one: on the state alone, and it has this one.
-      "   OR (i.indpred IS NOT NULL AND position($3 IN pg_get_expr(i.indpred, i.indrelid)) > 0 AND pg_get_expr(i.indpred, i.indrelid) !~ '<>|\\mNOT\\M'"
-      "     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refobjid = i.indrelid"
-      "       AND d.refobjsubid NOT IN (SELECT unnest(i.indkey::int2[])) AND d.refobjsubid <> s.attnum)))"
-      " ORDER BY i.indpred IS NULL, c.relname LIMIT 1",
-      {Param::oid(table.oid), Param::text(state_column), Param::text(quote_literal(state))});
+      " JOIN pg_attribute l ON l.attrelid = i.indrelid AND l.attname = $4,"
+      // A partial one: on that column alone, and it has this value.
+      " LATERAL (SELECT i.indpred IS NOT NULL AND position($3 IN pg_get_expr(i.indpred, i.indrelid)) > 0 AND pg_get_expr(i.indpred, i.indrelid) !~ '<>|\\mNOT\\M'"
+      "   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refobjid = i.indrelid"
+      "     AND d.refobjsubid NOT IN (SELECT unnest(i.indkey::int2[])) AND d.refobjsubid <> s.attnum) AS partial) AS p"
+      " WHERE i.indrelid = $1 AND i.indisvalid AND " + std::string(condition) + " ORDER BY i.indpred IS NULL, c.relname LIMIT 1",
+      {Param::oid(table.oid), Param::text(column), Param::text(quote_literal(value)), Param::text(leading)});
   if (rows.empty()) return std::nullopt;
   return rows[0].text("relname");
+}
+
+}  // namespace
+
+std::optional<std::string> index_for_state(const TableLook& table, const std::string& state_column, const std::string& state) {
+  return index_where(table, "(p.partial OR (i.indpred IS NULL AND (i.indkey::int2[])[0] = l.attnum))", state_column, state, state_column);
+}
+
+std::optional<std::string> index_for_latest(const TableLook& table, const std::string& action_column, const std::string& action, const std::string& time_column) {
+  return index_where(table, "(p.partial OR i.indpred IS NULL) AND (i.indkey::int2[])[CASE WHEN (i.indkey::int2[])[0] = s.attnum THEN 1 ELSE 0 END] = l.attnum",
+                     action_column, action, time_column);
 }
 
 bool hides_rows(const TableLook& table, Oid role) {

@@ -43,11 +43,16 @@ std::optional<Oid> table_named(const std::string& name, const std::string& schem
 
 // Unique by the server's word: valid, immediate, whole table, plain columns. The primary key first, then the shortest.
 std::vector<UniqueKey> unique_keys(Oid);
+// Tables of the old inheritance, whose rows are read with this one's and which its indexes don't cover. Partitions are none.
+std::vector<std::string> inheriting(const TableLook&);
 std::vector<std::string> enum_labels(Oid relation, const std::string& column);
 std::vector<std::string> user_triggers(Oid);
 
 // An index that finds the rows of one state without reading the others: it leads with the state, or is partial on it.
 std::optional<std::string> index_for_state(const TableLook&, const std::string& state_column, const std::string& state);
+
+// An index that finds the latest rows of one action without reading the older ones: it leads with the time, or with both.
+std::optional<std::string> index_for_latest(const TableLook&, const std::string& action_column, const std::string& action, const std::string& time_column);
 
 // Whether rows may be hidden from `role`, which is no superuser and does not bypass row security.
 bool hides_rows(const TableLook&, Oid role);

@@ -1,5 +1,6 @@
 #include "postgres/setup_findings.hpp"
 
+#include <algorithm>
 #include <set>
 
 #include "postgres/setup_options.hpp"
@@ -27,6 +28,25 @@ void say_row_security(Findings& out, const TableLook& table) {
     out.push_back({"row security", "ok", "on; the owner, as whom the reconciler works, sees every row", ""});
   else
     out.push_back({"row security", "ok", "off", ""});
+}
+
+// Two rows of one key name no session. Only the catalog is asked: passes leave out such sessions as they meet them.
+void say_key(Findings& out, const AttachedBinding& b, const TableLook& table) {
+  const std::string key = b.mapping.sessions.key.name;
+  const char* const advice = "Each must stand in one row only: the application has to see to that, and sessions that two rows name are left alone.";
+  std::vector<std::string> wider;
+  for (const UniqueKey& unique : unique_keys(table.oid)) {
+    if (unique.columns == std::vector{key}) {
+      if (const std::vector<std::string> children = inheriting(table); children.empty()) out.push_back({"key", "ok", key + " is unique", ""});
+      else out.push_back({"key", "warn", key + " is unique in " + table.qualified + " itself, not together with the tables that inherit from it: " + comma_list(children), advice});
+      return;
+    }
+    if (wider.empty() && std::find(unique.columns.begin(), unique.columns.end(), key) != unique.columns.end()) wider = unique.columns;
+  }
+  if (wider.empty())
+    out.push_back({"key", "fail", "no unique index on " + key + " is left", "CREATE UNIQUE INDEX ON " + table.qualified + " (" + shown(key) + ");"});
+  else
+    out.push_back({"key", "warn", key + " is unique only together with others: " + comma_list(wider), advice});
 }
 
 std::vector<std::string> names_of(std::initializer_list<const std::optional<Column>*> columns) {
@@ -102,6 +122,13 @@ void say_time_zone(Findings& out, const AttachedBinding& b) {
                  assumed ? "If the application writes another zone: UPDATE reconciler.binding SET time_zone = '…'." : ""});
 }
 
+// `what`: columns and predicate.
+std::string create_index(const TableLook& table, const std::string& what) {
+  const std::string rest = " ON " + table.qualified + " " + what + ";";
+  return table.partitioned ? "CREATE INDEX" + rest + " It locks writes of each partition while it is built; to avoid that, create it ON ONLY the table, CONCURRENTLY on each partition, and attach those."
+                           : "CREATE INDEX CONCURRENTLY" + rest;
+}
+
 void say_indexes(Findings& out, const AttachedBinding& b, const TableLook& table) {
   const SessionsTable& s = b.mapping.sessions;
   for (const Policy& policy : b.binding.policies) {
@@ -111,11 +138,22 @@ void say_indexes(Findings& out, const AttachedBinding& b, const TableLook& table
       continue;
     }
     const std::string columns = (s.entered ? shown(s.entered->name) + ", " : "") + shown(s.key.name);
-    const std::string rest = " ON " + table.qualified + " (" + columns + ") WHERE " + shown(s.state.name) + " = " + quoted_literal(policy.state) + ";";
     out.push_back({"index " + policy.state, "missing", "no index finds the sessions in this state: each pass reads the whole table",
-                   table.partitioned ? "CREATE INDEX" + rest + " It locks writes of each partition while it is built; to avoid that, create it ON ONLY the table, CONCURRENTLY on each partition, and attach those."
-                                     : "CREATE INDEX CONCURRENTLY" + rest});
+                   create_index(table, "(" + columns + ") WHERE " + shown(s.state.name) + " = " + quoted_literal(policy.state))});
   }
+}
+
+// Each pass looks at the stops of the last day.
+void say_command_index(Findings& out, const AttachedBinding& b, const TableLook& table) {
+  const auto& c = b.mapping.commands;
+  const auto oid = c && c->created ? table_named(c->qualified, table.schema) : std::nullopt;
+  if (!oid) return;
+  const TableLook commands = look_at(*oid);
+  if (const auto index = index_for_latest(commands, c->action.name, "stop_session", c->created->name))
+    out.push_back({"index commands", "ok", *index, ""});
+  else
+    out.push_back({"index commands", "missing", "no index finds the latest stops: each pass reads all of " + commands.qualified,
+                   create_index(commands, "(" + shown(c->created->name) + ") WHERE " + shown(c->action.name) + " = 'stop_session'")});
 }
 
 // StreamSpace's own code and the columns that it expects.
@@ -149,12 +187,14 @@ void say_streamspace(Findings& out, const AttachedBinding& b, const TableLook& t
 
 Findings table_findings(const AttachedBinding& b, const TableLook& table) {
   Findings out;
+  say_key(out, b, table);
   say_owner(out, table);
   say_row_security(out, table);
   say_rights(out, b, table);
   say_triggers(out, table);
   say_time_zone(out, b);
   say_indexes(out, b, table);
+  say_command_index(out, b, table);
   say_streamspace(out, b, table);
   return out;
 }

@@ -7,7 +7,7 @@
 
 namespace reconciler {
 
-// Reads catalogs only. The items are: owner, row security, rights, triggers, time zone, index STATE, commands,
+// Reads catalogs only. The items are: key, owner, row security, rights, triggers, time zone, index STATE, index commands, commands,
 // foreign writers.
 Findings table_findings(const AttachedBinding&, const TableLook&);
 

@@ -134,8 +134,7 @@ void MappingFinder::find_key() {
   columns_["key"] = *chosen;
   if (!route.empty()) columns_["route"] = route;
   if (!alone) check_unique_by_itself(*key);
-  note("key_column", alone ? "ok" : "warn", *chosen + " " + key->type + (alone ? "" : ", unique only together with " + comma_list(route)),
-       alone ? "" : "The application must keep it unique by itself; a write that would touch two rows is rolled back.");
+  note("key_column", "ok", *chosen + " " + key->type);
   if (!route.empty()) note("route_columns", "ok", comma_list(route) + ": in the WHERE of every write");
 }
 

@@ -107,11 +107,15 @@ std::string Statements::scan_completed() const {
                                        : in("c", c.status) + " = 'completed'";
   // Whatever text a command may carry, it must not fail the cast to the key's type.
   const bool comparable = c.session.type == t.key.type || (textual(c.session) && textual(t.key));
+  // The column stands bare: the conversion of a column is served by no index on it.
+  const std::string since = !c.created ? "$1::timestamptz IS NOT NULL"
+                            : c.created->timestamp ? in("c", *c.created) + " > $1::timestamptz AT TIME ZONE " + quote_literal(m_.time_zone)
+                                                   : instant("c", c.created) + " > $1::timestamptz";
   std::vector<std::string> excluded = m_.terminal_states;
   excluded.insert(excluded.end(), m_.enabled_states.begin(), m_.enabled_states.end());
   return "SELECT " + session_list("s") + " FROM " + t.qualified + " AS s WHERE " + (comparable ? in("s", t.key) : as_text("s", t.key)) +
          " IN (SELECT " + (comparable ? cast(in("c", c.session), t.key) : in("c", c.session) + "::text") + " FROM " + c.qualified + " AS c WHERE " + in("c", c.action) + " = 'stop_session' AND " +
-         done + " AND " + (c.created ? instant("c", c.created) + " > $1::timestamptz" : "$1::timestamptz IS NOT NULL") + " AND " +
+         done + " AND " + since + " AND " +
          in("c", c.session) + " IS NOT NULL) AND " + in("s", t.state) + "::text NOT IN (" + literals(excluded) +
          ") AND ($2::text IS NULL OR " + in("s", t.key) + " > " + cast("$2::text", t.key) + ") ORDER BY " + in("s", t.key) +
          " LIMIT $3::bigint";

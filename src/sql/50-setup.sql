@@ -29,7 +29,7 @@ COMMENT ON FUNCTION set_hub(text, text[], text, jsonb) IS
 CREATE FUNCTION preflight() RETURNS TABLE (check_name text, status text, detail text, hint text)
   LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_preflight';
 COMMENT ON FUNCTION preflight() IS
-  'Everything that has to be right, without connecting to anybody: version, worker, credentials, hubs as last probed, clocks, events, and for each attached table mode, identity, mapping, rights, row security, triggers, time zones, indexes. status: ok, warn, fail.';
+  'Everything that has to be right, without connecting to anybody: version, worker, credentials, hubs as last probed, clocks, events, and for each attached table mode, identity, mapping, key, rights, row security, triggers, time zones, indexes. status: ok, warn, fail.';
 
 CREATE FUNCTION reconciler.own_change() RETURNS boolean
   LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_own_change';

@@ -158,7 +158,7 @@ SELECT lives_ok($$SELECT set_hub('hub', 'http://localhost:9')$$, 'a hub on loopb
 SELECT lives_ok($$SELECT attach_sessions('sessions')$$, 'attached');
 SELECT set_has('SELECT DISTINCT check_name FROM preflight()',
   $$VALUES ('version'), ('worker'), ('worker slots'), ('credentials'), ('hub hub'), ('events'), ('app.sessions: mode'), ('app.sessions: mapping'), ('app.sessions: identity'),
-    ('app.sessions: owner'), ('app.sessions: row security'), ('app.sessions: rights'), ('app.sessions: triggers'), ('app.sessions: time zone'), ('app.sessions: index terminating')$$,
+    ('app.sessions: key'), ('app.sessions: owner'), ('app.sessions: row security'), ('app.sessions: rights'), ('app.sessions: triggers'), ('app.sessions: time zone'), ('app.sessions: index terminating')$$,
   'everything that preflight() looks at');
 SELECT is_empty($$SELECT status FROM preflight() WHERE status NOT IN ('ok', 'warn', 'fail')$$, 'ok, warn or fail');
 SELECT results_eq($$SELECT status, hint FROM preflight() WHERE check_name = 'hub hub'$$, $$VALUES ('warn', 'CALL probe_hub(''hub'');')$$, 'never probed');
@@ -178,6 +178,19 @@ CREATE INDEX ON sessions (updated_at) WHERE state = 'terminating' AND agent_id I
 SELECT is((SELECT status FROM preflight() WHERE check_name = 'app.sessions: index terminating'), 'warn', 'indexes that don''t');
 CREATE INDEX ON sessions (state);
 SELECT is((SELECT status FROM preflight() WHERE check_name = 'app.sessions: index terminating'), 'ok', 'an index that leads with the state');
+-- Keys that could stand in two rows, by the catalog alone.
+CREATE FUNCTION pg_temp.key() RETURNS text LANGUAGE sql AS $$SELECT status || ': ' || detail FROM preflight() WHERE check_name ~ ': key$'$$;
+SELECT is(pg_temp.key(), 'ok: id is unique', 'a key that is unique');
+CREATE TABLE sessions_old () INHERITS (sessions);
+SELECT is(pg_temp.key(), 'warn: id is unique in app.sessions itself, not together with the tables that inherit from it: app.sessions_old', 'a child table');
+DROP TABLE sessions_old;
+ALTER TABLE sessions DROP CONSTRAINT sessions_pkey;
+SELECT is(pg_temp.key(), 'fail: no unique index on id is left', 'no index any more');
+CREATE UNIQUE INDEX ON sessions (id, agent_id);
+SELECT is(pg_temp.key(), 'warn: id is unique only together with others: id, agent_id', 'one that is too wide');
+DROP INDEX sessions_id_agent_id_idx;
+ALTER TABLE sessions ADD PRIMARY KEY (id);
+
 -- What became of the columns since.
 UPDATE reconciler.binding SET armed_name = current_database();
 ALTER TABLE agents ALTER last_heartbeat TYPE text;
