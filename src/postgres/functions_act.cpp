@@ -30,7 +30,7 @@ void refuse_copy(const AttachedBinding& b) {
 
 Tracked existing(PgStore& store, const std::string& key) {
   if (auto found = store.find(key)) return *found;
-  throw UserError("P0002", "session \"" + key + "\" does not exist in " + store.binding().name, "Session ids are compared as text, with case.");
+  throw unknown_session(store.attached(), key);
 }
 
 void refuse_terminal(const PgStore& store, const Session& s) {

@@ -125,7 +125,7 @@ RECONCILER_SQL_FUNCTION(explain_session) {
     PgStore store(std::move(b), TransactionMode::caller, Rights::caller);
     const std::optional<Tracked> tracked = store.find(key);
     if (!tracked) {
-      steps.add("session", "unknown", store.binding().name + " has no session \"" + key + "\" that you may see");
+      steps.add("session", "unknown", store.binding().name + " has no session \"" + key + "\" that you may see. " + how_ids_compare(store.attached()));
       explain_history(steps, store.attached(), key);
       continue;
     }

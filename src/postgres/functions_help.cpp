@@ -6,7 +6,6 @@
 #include "postgres/setup_change.hpp"
 #include "postgres/setup_mapping.hpp"
 #include "postgres/shmem.hpp"
-#include "postgres/statements.hpp"
 #include "postgres/store.hpp"
 #include "postgres/worker.hpp"
 
@@ -61,30 +60,19 @@ RECONCILER_SQL_FUNCTION(change_binding) {
 }
 
 // Reads as the table's owner and leaves no trace: unlike PgStore::find() it begins no episode.
-RECONCILER_SQL_FUNCTION(session_state) {
-  const AttachedBinding attached = load_binding(static_cast<int>(sql_int(fcinfo, 0)));
+RECONCILER_SQL_FUNCTION(existing_session) {
+  PgStore store(load_binding(static_cast<int>(sql_int(fcinfo, 0))), TransactionMode::caller, Rights::owner);
   const std::string key = sql_text(fcinfo, 1);
-  const Statements statements(attached.mapping);
-  std::optional<std::string> state;
-  try {
-    Transactions::subtransaction([&] {
-      as_role(attached.mapping.sessions.owner, [&] {
-        const Rows rows = query(statements.find(), {Param::text(key)});
-        if (!rows.empty()) state = rows[0].maybe_text("state").value_or("");
-      });
-    });
-  } catch (const PostgresError& e) {
-    // Text that the key's type does not take (22P02, 22003, …) is the key of no session.
-    if (std::string_view(e.sqlstate).substr(0, 2) != "22") throw;
-  }
-  return state ? sql_text_datum(*state) : sql_null(fcinfo);
+  const std::optional<Session> found = store.look(key);
+  if (!found) throw unknown_session(store.attached(), key);
+  return sql_text_datum(found->state);
 }
 
 // The key as the column prints it: holds, episodes and events are found by that, however it was typed.
 RECONCILER_SQL_FUNCTION(session_key) {
   PgStore store(load_binding(static_cast<int>(sql_int(fcinfo, 0))), TransactionMode::caller, Rights::owner);
-  const std::optional<std::string> key = store.canonical_key(sql_text(fcinfo, 1));
-  return key ? sql_text_datum(*key) : sql_null(fcinfo);
+  const std::optional<Session> found = store.look(sql_text(fcinfo, 1));
+  return found ? sql_text_datum(found->key) : sql_null(fcinfo);
 }
 
 RECONCILER_SQL_FUNCTION(begin_episode) {

@@ -207,7 +207,7 @@ void append(Findings& to, const Findings& more) { to.insert(to.end(), more.begin
 }  // namespace
 
 RECONCILER_SQL_FUNCTION(attach_sessions) {
-  if (sql_is_null(fcinfo, 0)) throw UserError("22004", "attach_sessions() needs a table", "For instance attach_sessions('public.sessions').");
+  sql_required(fcinfo, 0);
   const Options options(sql_maybe_text(fcinfo, 2).value_or("{}"), attach_options, "attach_sessions()");
   const Preset& preset = preset_named(sql_text(fcinfo, 1));
   const TableLook table = look_at(sql_oid(fcinfo, 0));

@@ -89,13 +89,12 @@ int binding_named(const std::string& name) {
 }
 
 RECONCILER_SQL_FUNCTION(detach_sessions) {
-  if (sql_is_null(fcinfo, 0)) throw UserError("22004", "detach_sessions() needs a table", "For instance detach_sessions('public.sessions').");
+  sql_required(fcinfo, 0);
   const Oid sessions = sql_oid(fcinfo, 0);
   return detach(as_extension_owner([&] { return one_binding(sessions); }));
 }
 
 RECONCILER_SQL_FUNCTION(detach_sessions_by_name) {
-  if (sql_is_null(fcinfo, 0)) throw UserError("22004", "detach_sessions() needs a table", "For instance detach_sessions('public.sessions').");
   return detach(binding_named(sql_text(fcinfo, 0)));
 }
 

@@ -5,6 +5,7 @@
 
 #include "postgres/clock.hpp"
 #include "postgres/parameters.hpp"
+#include "postgres/spi.hpp"
 
 namespace reconciler {
 
@@ -84,10 +85,9 @@ void describe_current_exception(Report& report) noexcept {
   pg_unreachable();
 }
 
-std::string column_of(int arg) { return "argument " + std::to_string(arg + 1); }
-
-void refuse_null(FunctionCallInfo fcinfo, int arg) {
-  if (sql_is_null(fcinfo, arg)) throw UserError("22004", column_of(arg) + " must not be null");
+std::string name_of(FunctionCallInfo fcinfo, int arg) {
+  const Rows rows = query("SELECT proargnames[$2] AS name FROM pg_proc WHERE oid = $1", {Param::oid(fcinfo->flinfo->fn_oid), Param::integer(arg + 1)});
+  return rows.only().maybe_text("name").value_or("argument " + std::to_string(arg + 1));
 }
 
 Oid argument_type(FunctionCallInfo fcinfo, int arg) {
@@ -103,6 +103,10 @@ Datum sql_entry(FunctionCallInfo fcinfo, SqlBody body) {
   Report report;
   if (!run_body(fcinfo, body, &result, &report)) raise(report);
   return result;
+}
+
+void sql_required(FunctionCallInfo fcinfo, int arg) {
+  if (sql_is_null(fcinfo, arg)) throw UserError("22004", name_of(fcinfo, arg) + " must not be null");
 }
 
 bool sql_is_null(FunctionCallInfo fcinfo, int arg) { return arg >= fcinfo->nargs || PG_ARGISNULL(arg); }
@@ -128,7 +132,7 @@ std::optional<std::string> sql_maybe_text(FunctionCallInfo fcinfo, int arg) {
 }
 
 std::string sql_text(FunctionCallInfo fcinfo, int arg) {
-  refuse_null(fcinfo, arg);
+  sql_required(fcinfo, arg);
   return *sql_maybe_text(fcinfo, arg);
 }
 
@@ -144,7 +148,7 @@ std::optional<std::int64_t> sql_maybe_int(FunctionCallInfo fcinfo, int arg) {
 }
 
 std::int64_t sql_int(FunctionCallInfo fcinfo, int arg) {
-  refuse_null(fcinfo, arg);
+  sql_required(fcinfo, arg);
   return *sql_maybe_int(fcinfo, arg);
 }
 

@@ -32,7 +32,8 @@ namespace reconciler {
 using SqlBody = Datum (*)(FunctionCallInfo);
 Datum sql_entry(FunctionCallInfo fcinfo, SqlBody body);
 
-// Arguments, by position from 0. A NULL throws UserError 22004 unless the optional form is used.
+// Arguments, by position from 0. A NULL throws UserError 22004, which names the argument, unless the optional form is used.
+void sql_required(FunctionCallInfo, int arg);
 bool sql_is_null(FunctionCallInfo, int arg);
 std::string sql_text(FunctionCallInfo, int arg);            // text, varchar, name as text; jsonb as its text
 std::optional<std::string> sql_maybe_text(FunctionCallInfo, int arg);

@@ -20,10 +20,15 @@
 #include "postgres/events.hpp"
 #include "postgres/statements.hpp"
 #include "postgres/transaction.hpp"
+#include "postgres/user_error.hpp"
 
 namespace reconciler {
 
 enum class Rights { owner, caller };
+
+// "Ids are compared as uuid, the type of column "id"."
+std::string how_ids_compare(const AttachedBinding&);
+UserError unknown_session(const AttachedBinding&, const std::string& key);
 
 class PgStore final : public Store {
  public:
@@ -46,8 +51,8 @@ class PgStore final : public Store {
   std::int64_t watched() override;
   // One session in any state; empty: no such row.
   std::optional<Tracked> find(const std::string& key);
-  // The key as its column prints it; empty: no such row.
-  std::optional<std::string> canonical_key(const std::string& typed);
+  // The row as it is now, with the key as its column prints it; begins no episode. Empty: no such row.
+  std::optional<Session> look(const std::string& typed);
 
   std::map<std::string, HeartbeatLook> agents(const std::vector<std::string>& ids) override;
   std::map<std::string, AgentEvidence> evidence(const std::vector<std::string>& ids) override;

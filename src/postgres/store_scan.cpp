@@ -60,6 +60,16 @@ bool rests_from_sight(const CommandHistory& commands, Time now) {
 
 }  // namespace
 
+std::string how_ids_compare(const AttachedBinding& b) {
+  const Column& key = b.mapping.sessions.key;
+  const bool cased = key.type == "text" || key.type == "character varying" || key.type == "bpchar";
+  return "Ids are compared as " + key.type + ", the type of column \"" + key.name + "\"" + (cased ? ", with case." : ".");
+}
+
+UserError unknown_session(const AttachedBinding& b, const std::string& key) {
+  return UserError("P0002", "session \"" + key + "\" does not exist in " + b.binding.name, how_ids_compare(b));
+}
+
 Time PgStore::now() { return frozen_ ? *frozen_ : database_now(); }
 
 std::vector<Tracked> PgStore::scan(const std::string& state, Cursor& cursor) {
@@ -110,11 +120,11 @@ std::optional<Tracked> PgStore::find(const std::string& key) {
   });
 }
 
-std::optional<std::string> PgStore::canonical_key(const std::string& typed) {
-  return transactions_.run("finding a session", [&]() -> std::optional<std::string> {
+std::optional<Session> PgStore::look(const std::string& typed) {
+  return transactions_.run("finding a session", [&]() -> std::optional<Session> {
     const std::vector<Tracked> batch = matching(typed);
     if (batch.empty()) return std::nullopt;
-    return batch[0].session.key;
+    return batch[0].session;
   });
 }
 

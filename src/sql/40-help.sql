@@ -28,9 +28,9 @@ CREATE FUNCTION reconciler.change_binding(binding integer, changes jsonb) RETURN
   LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_change_binding';
 COMMENT ON FUNCTION reconciler.change_binding(integer, jsonb) IS 'Writes columns of mode, pause and identity of a binding as a change of our own, of which the caller writes the event. Error 42704: no such binding.';
 
-CREATE FUNCTION reconciler.session_state(binding integer, session_id text) RETURNS text
-  LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_session_state';
-COMMENT ON FUNCTION reconciler.session_state(integer, text) IS 'State of a session as the table has it now, read as the table''s owner; NULL: no such session.';
+CREATE FUNCTION reconciler.existing_session(binding integer, session_id text) RETURNS text
+  LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_existing_session';
+COMMENT ON FUNCTION reconciler.existing_session(integer, text) IS 'State of a session as the table has it now, read as the table''s owner. Errors: no such session (P0002), NULL (22004).';
 CREATE FUNCTION reconciler.session_key(binding integer, session_id text) RETURNS text
   LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_session_key';
 COMMENT ON FUNCTION reconciler.session_key(integer, text) IS 'Key of a session as its column prints it, however it was typed; NULL: no such session.';
@@ -81,17 +81,27 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION reconciler.refuse_copy(integer) IS 'Error 55000 where a binding is armed for another server or database than this copy.';
 
+CREATE FUNCTION reconciler.required(argument text, value text) RETURNS void
+  LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF value IS NULL THEN
+    RAISE EXCEPTION '% must not be null', argument USING ERRCODE = 'null_value_not_allowed';
+  END IF;
+END $$;
+COMMENT ON FUNCTION reconciler.required(text, text) IS 'Raises 22004 where an argument is NULL.';
+
 -- A reason stands in the audit for ever: a blank one says nothing.
 CREATE FUNCTION reconciler.required_reason(reason text) RETURNS text
   LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF reason IS NULL OR reason !~ '\S' THEN
+  PERFORM reconciler.required('reason', reason);
+  IF reason !~ '\S' THEN
     RAISE EXCEPTION 'a reason is required' USING ERRCODE = 'invalid_parameter_value',
       HINT = 'Say in a few words why; it is kept in reconciler.event.';
   END IF;
   RETURN reason;
 END $$;
-COMMENT ON FUNCTION reconciler.required_reason(text) IS 'The reason itself. Error 22023: NULL or blank.';
+COMMENT ON FUNCTION reconciler.required_reason(text) IS 'The reason itself. Errors: NULL (22004), blank (22023).';
 
 -- In the layout of write_events() in src/postgres/events.cpp; also for bindings that no longer load.
 CREATE FUNCTION reconciler.note(binding integer, session_id text, kind text, reason text, evidence jsonb DEFAULT NULL,
@@ -118,8 +128,8 @@ COMMENT ON FUNCTION reconciler.note(integer, text, text, text, jsonb, text, text
 REVOKE ALL ON FUNCTION reconciler.clock(), reconciler.acting_role(), reconciler.library_version(),
   reconciler.one_binding(regclass), reconciler.bindings(regclass), reconciler.check_binding(integer),
   reconciler.change_binding(integer, jsonb),
-  reconciler.session_state(integer, text), reconciler.session_key(integer, text), reconciler.begin_episode(integer, text), reconciler.wake_worker(),
+  reconciler.existing_session(integer, text), reconciler.session_key(integer, text), reconciler.begin_episode(integer, text), reconciler.wake_worker(),
   reconciler.request_worker(), reconciler.worker_pid(), reconciler.server_identity(), reconciler.armed_here(integer), reconciler.refuse_copy(integer),
-  reconciler.required_reason(text), reconciler.note(integer, text, text, text, jsonb, text, text, text, jsonb, jsonb),
+  reconciler.required(text, text), reconciler.required_reason(text), reconciler.note(integer, text, text, text, jsonb, text, text, text, jsonb, jsonb),
   reconciler.event_is_append_only()
   FROM PUBLIC;

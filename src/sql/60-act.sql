@@ -9,8 +9,9 @@ DECLARE
   was reconciler.binding;
 BEGIN
   PERFORM reconciler.required_reason(reason);
-  IF mode IS NULL OR mode NOT IN ('observe', 'enforce', 'off') THEN
-    RAISE EXCEPTION 'invalid mode %', coalesce(quote_literal(mode), 'NULL') USING ERRCODE = 'invalid_parameter_value',
+  PERFORM reconciler.required('mode', mode);
+  IF mode NOT IN ('observe', 'enforce', 'off') THEN
+    RAISE EXCEPTION 'invalid mode %', quote_literal(mode) USING ERRCODE = 'invalid_parameter_value',
       HINT = 'Valid modes are observe, enforce and off.';
   END IF;
   SELECT b.* INTO STRICT was FROM reconciler.binding AS b WHERE b.binding_id = id FOR UPDATE;
@@ -131,25 +132,6 @@ END $$;
 COMMENT ON FUNCTION confirm_identity(text) IS
   'Says that this server and database are to act for every attached table, after a restore, a clone or pg_upgrade; until then they only observe. Make sure that the original no longer acts. Grace periods start again. reason: kept in the audit. Returns confirmed, or nothing to confirm. Error: blank reason (22023).';
 
--- A session's binding and present state, or the error that it does not exist.
-CREATE FUNCTION reconciler.existing_session(binding integer, session_id text) RETURNS text
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  state text;
-BEGIN
-  IF session_id IS NULL THEN
-    RAISE EXCEPTION 'session_id must not be null' USING ERRCODE = 'null_value_not_allowed';
-  END IF;
-  state := reconciler.session_state(binding, session_id);
-  IF state IS NULL THEN
-    RAISE EXCEPTION 'session "%" does not exist in %', session_id,
-      (SELECT format('%I.%I', b.schema_name, b.table_name) FROM reconciler.binding AS b WHERE b.binding_id = existing_session.binding)
-      USING ERRCODE = 'no_data_found', HINT = 'Session ids are compared as text, with case.';
-  END IF;
-  RETURN state;
-END $$;
-COMMENT ON FUNCTION reconciler.existing_session(integer, text) IS 'Present state of a session. Errors: no such session (P0002), NULL (22004).';
-
 CREATE FUNCTION hold_session(session_id text, until timestamptz, reason text, sessions regclass DEFAULT NULL) RETURNS text
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -157,7 +139,8 @@ DECLARE
   present text;
 BEGIN
   PERFORM reconciler.required_reason(reason);
-  IF until IS NULL OR until <= reconciler.clock() THEN
+  PERFORM reconciler.required('until', until::text);
+  IF until <= reconciler.clock() THEN
     RAISE EXCEPTION 'until must be in the future' USING ERRCODE = 'invalid_parameter_value',
       HINT = 'Give a time like now() + interval ''1 hour'', or ''infinity'' to hold until release_session().';
   END IF;
@@ -260,6 +243,6 @@ COMMENT ON FUNCTION retry_session(text, text, regclass) IS
 
 REVOKE ALL ON FUNCTION set_mode(text, text, regclass), pause_reconciler(text, boolean, regclass),
   unpause_reconciler(text, regclass), reset_brake(text, integer, regclass), confirm_identity(text),
-  reconciler.existing_session(integer, text), hold_session(text, timestamptz, text, regclass),
+  hold_session(text, timestamptz, text, regclass),
   release_session(text, text, regclass), retry_session(text, text, regclass)
   FROM PUBLIC;

@@ -22,9 +22,9 @@ CREATE FUNCTION reconciler.level_of(OUT function_name text, OUT level text) RETU
     ('reconciler.check_row', 'owner'), ('reconciler.check_terminal_states', 'owner'),
     ('reconciler.clock', 'owner'), ('reconciler.acting_role', 'owner'), ('reconciler.library_version', 'owner'),
     ('reconciler.one_binding', 'owner'), ('reconciler.bindings', 'owner'), ('reconciler.check_binding', 'owner'),
-    ('reconciler.change_binding', 'owner'), ('reconciler.session_state', 'owner'), ('reconciler.session_key', 'owner'), ('reconciler.begin_episode', 'owner'),
+    ('reconciler.change_binding', 'owner'), ('reconciler.session_key', 'owner'), ('reconciler.begin_episode', 'owner'),
     ('reconciler.wake_worker', 'owner'), ('reconciler.request_worker', 'owner'), ('reconciler.worker_pid', 'owner'),
-    ('reconciler.server_identity', 'owner'), ('reconciler.armed_here', 'owner'), ('reconciler.refuse_copy', 'owner'), ('reconciler.required_reason', 'owner'),
+    ('reconciler.server_identity', 'owner'), ('reconciler.armed_here', 'owner'), ('reconciler.refuse_copy', 'owner'), ('reconciler.required', 'owner'), ('reconciler.required_reason', 'owner'),
     ('reconciler.note', 'owner'), ('reconciler.existing_session', 'owner')
 $$;
 COMMENT ON FUNCTION reconciler.level_of() IS
@@ -37,8 +37,9 @@ DECLARE
   ladder text[] := ARRAY['viewer', 'operator', 'admin'];
   here integer := array_position(ladder, level);
 BEGIN
-  IF here IS NULL AND level IS DISTINCT FROM 'evidence' THEN
-    RAISE EXCEPTION 'there is no level %', coalesce(quote_literal(level), 'NULL') USING ERRCODE = 'invalid_parameter_value',
+  PERFORM reconciler.required('level', level);
+  IF here IS NULL AND level <> 'evidence' THEN
+    RAISE EXCEPTION 'there is no level %', quote_literal(level) USING ERRCODE = 'invalid_parameter_value',
       HINT = 'Valid levels are viewer, operator, admin and evidence.';
   END IF;
   RETURN QUERY
@@ -64,11 +65,12 @@ BEGIN
     RAISE EXCEPTION 'must be owner of extension session_reconciler' USING ERRCODE = 'insufficient_privilege',
       HINT = 'Its owner, or a superuser, grants the levels.';
   END IF;
+  PERFORM reconciler.required('role', role);
   -- As it stands in pg_roles, or as it is written in SQL.
   SELECT quote_ident(r.rolname) INTO found FROM pg_roles AS r WHERE r.rolname = role OR quote_ident(r.rolname) = role OR r.rolname = lower(role)
     ORDER BY r.rolname = role DESC, quote_ident(r.rolname) = role DESC LIMIT 1;
   IF found IS NULL THEN
-    RAISE EXCEPTION 'role % does not exist', coalesce(quote_literal(role), 'NULL') USING ERRCODE = 'undefined_object',
+    RAISE EXCEPTION 'role % does not exist', quote_literal(role) USING ERRCODE = 'undefined_object',
       HINT = CASE WHEN lower(role) = 'public' THEN 'Nothing is granted to PUBLIC: create a role for those who shall have the level.' ELSE 'CREATE ROLE it first.' END;
   END IF;
   RETURN found;

@@ -3,7 +3,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION session_reconciler;
 RESET client_min_messages;
-SELECT plan(103);
+SELECT plan(136);
 
 CREATE TABLE sessions (id text PRIMARY KEY, state text NOT NULL, agent_id text, created_at timestamptz NOT NULL DEFAULT now(),
                        updated_at timestamptz NOT NULL DEFAULT now(), termination_reason text, terminated_at timestamptz);
@@ -27,15 +27,27 @@ BEGIN EXECUTE statement; RETURN (SELECT count(*) FROM reconciler.event) - before
 
 -- A reason is required everywhere.
 SELECT throws_ok(format('SELECT %s', call), '22023', 'a reason is required', 'blank reason: ' || call)
-  FROM unnest(ARRAY['set_mode(''observe'', '' '')', 'set_mode(''observe'', NULL)', 'pause_reconciler('''')', 'unpause_reconciler(E''\n\t'')',
+  FROM unnest(ARRAY['set_mode(''observe'', '' '')', 'pause_reconciler('''')', 'unpause_reconciler(E''\n\t'')',
                     'reset_brake('''')', 'confirm_identity('''')', 'hold_session(''here'', ''infinity'', '''')', 'release_session(''here'', '''')',
                     'retry_session(''stuck'', '''')']) AS call;
+
+-- Who leaves something out is told what.
+SELECT throws_ok('SELECT ' || call, '22004', argument || ' must not be null', call) FROM (VALUES
+  ('set_mode(NULL, ''x'')', 'mode'), ('set_mode(''observe'', NULL)', 'reason'), ('pause_reconciler(NULL)', 'reason'), ('unpause_reconciler(NULL)', 'reason'),
+  ('reset_brake(NULL)', 'reason'), ('confirm_identity(NULL)', 'reason'), ('hold_session(NULL, ''infinity'', ''x'')', 'session_id'),
+  ('hold_session(''here'', NULL, ''x'')', 'until'), ('hold_session(''here'', ''infinity'', NULL)', 'reason'), ('release_session(NULL, ''x'')', 'session_id'),
+  ('release_session(''here'', NULL)', 'reason'), ('retry_session(NULL, ''x'')', 'session_id'), ('retry_session(''stuck'', NULL)', 'reason'),
+  ('request_termination(NULL, ''x'')', 'session_id'), ('request_termination(''here'', NULL)', 'reason'), ('force_terminate_session(NULL, ''x'')', 'session_id'),
+  ('force_terminate_session(''here'', NULL)', 'reason'), ('undo_event(NULL)', 'event_id'), ('undo_pass(NULL)', 'pass_id'), ('explain_session(NULL)', 'session_id'),
+  ('attach_sessions(NULL)', 'sessions'), ('attach_sessions(''sessions'', NULL)', 'preset'), ('detach_sessions(NULL::regclass)', 'sessions'),
+  ('detach_sessions(NULL::text)', 'sessions'), ('set_hub(NULL, ''http://localhost'')', 'name'), ('set_hub(''hub'', NULL::text)', 'base_url'),
+  ('set_hub(''hub'', NULL::text[])', 'base_url'), ('set_hub(''hub'', ''http://localhost'', NULL)', 'profile'), ('reconciler_grant(NULL, ''viewer'')', 'role'),
+  ('reconciler_grant(''postgres'', NULL)', 'level'), ('reconciler_revoke(NULL, ''viewer'')', 'role'), ('reconciler_revoke(''postgres'', NULL)', 'level')) AS t(call, argument);
 
 -- set_mode
 SELECT is((pg_temp.binding()).mode, 'observe', 'a table starts in observe');
 SELECT throws_ok($$ SELECT set_mode('broken', 'x') $$, '22023', 'invalid mode ''broken''', 'broken cannot be set');
 SELECT throws_ok($$ SELECT set_mode('ENFORCE', 'x') $$, '22023', 'invalid mode ''ENFORCE''', 'nor what is no mode');
-SELECT throws_ok($$ SELECT set_mode(NULL, 'x') $$, '22023', 'invalid mode NULL', 'nor nothing');
 SELECT is(pg_temp.events($$ SELECT set_mode('enforce', 'go live') $$), 1::bigint, 'set_mode writes one event');
 SELECT is(pg_temp.said(), 'mode_changed observe >enforce ''go live'' operator by postgres', 'from, to, why and who');
 SELECT is((pg_temp.binding()).mode || ': ' || (pg_temp.binding()).mode_reason, 'enforce: go live', 'the binding says so too');
@@ -108,9 +120,7 @@ SELECT results_eq('SELECT tripped, tripped_due, tripped_why, allowance FROM reco
 
 -- Holds
 SELECT throws_ok($$ SELECT hold_session('nobody', 'infinity', 'x') $$, 'P0002', 'session "nobody" does not exist in public.sessions', 'no such session');
-SELECT throws_ok($$ SELECT hold_session(NULL, 'infinity', 'x') $$, '22004', 'session_id must not be null', 'no session');
 SELECT throws_ok($$ SELECT hold_session('here', now() - interval '1 s', 'x') $$, '22023', 'until must be in the future', 'a past time');
-SELECT throws_ok($$ SELECT hold_session('here', NULL, 'x') $$, '22023', 'until must be in the future', 'no time');
 SELECT is(hold_session('stuck', 'infinity', 'customer asks'), 'held', 'hold');
 SELECT is(pg_temp.said(), 'hold stuck terminating ''customer asks'' operator by postgres', 'its event');
 SELECT results_eq('SELECT session_id, until, reason, actor FROM reconciler.hold', $$ VALUES ('stuck', 'infinity'::timestamptz, 'customer asks', 'postgres') $$, 'its row');
@@ -155,12 +165,20 @@ SELECT throws_ok($$ UPDATE reconciler.event SET reason = '' $$, '55000', 'events
 SELECT throws_ok('TRUNCATE reconciler.event', '55000', 'events are append-only', 'no TRUNCATE');
 
 -- Keys of another type, and a second table.
+CREATE FUNCTION pg_temp.hint(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE hint text;
+BEGIN EXECUTE statement; RETURN ''; EXCEPTION WHEN no_data_found THEN GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT; RETURN hint; END $$;
+SELECT is(pg_temp.hint($$ SELECT hold_session('HERE', 'infinity', 'x') $$), 'Ids are compared as text, the type of column "id", with case.', 'a name in capitals');
 CREATE TABLE jobs (id bigint PRIMARY KEY, state text NOT NULL, agent_id text, updated_at timestamptz);
 INSERT INTO jobs VALUES (7, 'terminating', 'a1');
 SELECT lives_ok($$ SELECT * FROM attach_sessions('jobs') $$, 'attach another');
 SELECT throws_ok($$ SELECT set_mode('observe', 'x') $$, '42725', 'several sessions tables are attached and none was named', 'which one?');
 SELECT is(hold_session('7', 'infinity', 'a number', 'jobs'), 'held', 'a number as key');
 SELECT throws_ok($$ SELECT hold_session('seven', 'infinity', 'x', 'jobs') $$, 'P0002', 'session "seven" does not exist in public.jobs', 'text that is no number is no session');
+SELECT is(hold_session('007', 'infinity', 'a number', 'jobs'), 'held', 'a number, however written');
+SELECT is(pg_temp.hint(call), 'Ids are compared as bigint, the type of column "id".', call) FROM (VALUES
+  ($$ SELECT retry_session('seven', 'x', 'jobs') $$), ($$ SELECT force_terminate_session('0x7', 'x', 'jobs') $$)) AS t(call);
+SELECT matches((SELECT detail FROM explain_session('seven', 'jobs') LIMIT 1), 'compared as bigint', 'explain_session() says so, too');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -76,7 +76,7 @@ SELECT is_empty($$SELECT 1 FROM may WHERE rolname = 'tap_operator'$$, 'without v
 SELECT ok(NOT has_table_privilege('tap_operator', 'reconciler.event', 'SELECT') AND NOT has_schema_privilege('tap_operator', 'reconciler', 'USAGE'), 'not in the tables either');
 
 SELECT throws_ok($$SELECT reconciler_grant('tap_admin', 'root')$$, '22023', NULL, 'no such level');
-SELECT throws_ok($$SELECT reconciler_grant('tap_admin', NULL)$$, '22023', NULL, 'no level at all');
+SELECT throws_ok($$SELECT reconciler_grant('tap_admin', NULL)$$, '22004', 'level must not be null', 'no level at all');
 SELECT throws_ok($$SELECT reconciler_grant('nobody at all', 'viewer')$$, '42704', NULL, 'no such role');
 SELECT throws_ok($$SELECT reconciler_grant('public', 'viewer')$$, '42704', NULL, 'nothing to PUBLIC');
 
