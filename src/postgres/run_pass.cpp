@@ -67,6 +67,18 @@ std::string binding_name(int id, TransactionMode mode) {
   });
 }
 
+Duration rest_of(int id, TransactionMode mode) {
+  return Transactions(mode).run("reading when the next pass is due", [&] {
+    return as_extension_owner([&] {
+      const Time at = database_now();
+      // A last pass that lies ahead means that the clock was set back.
+      const Rows rows = query("SELECT no_pass_before - $2 AS rest FROM reconciler.binding_state WHERE binding_id = $1 AND no_pass_before > $2 AND last_pass_at <= $2",
+                              {Param::integer(id), Param::time(at)});
+      return rows.empty() ? Duration(0) : rows[0].span("rest");
+    });
+  });
+}
+
 PassReport run_pass(int id, TransactionMode mode, Waiter& waiter, bool ask_again) {
   Transactions transactions(mode);
   PassReport report;

@@ -25,6 +25,9 @@ PassReport run_pass(int binding_id, TransactionMode, Waiter&, bool ask_again);
 // The table's name as attached, for messages.
 std::string binding_name(int id, TransactionMode);
 
+// How much longer the worker has to leave this table alone, because its scans cost too much. A CALL does what it is told.
+Duration rest_of(int id, TransactionMode);
+
 // Ids of all bindings, or of one table's.
 std::vector<int> bindings_to_run(TransactionMode, std::optional<Oid> sessions);
 

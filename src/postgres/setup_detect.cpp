@@ -124,7 +124,7 @@ std::vector<std::string> user_triggers(Oid oid) {
 namespace {
 
 // $2 is the column that a partial index may be partial on, $3 the literal that it must have; $4 the column to lead with.
-std::optional<std::string> index_where(const TableLook& table, const char* condition, const std::string& column, const std::string& value, const std::string& leading) {
+std::optional<std::string> index_where(Oid table, const char* condition, const std::string& column, const std::string& value, const std::string& leading) {
   const Rows rows = query(
       "SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_attribute s ON s.attrelid = i.indrelid AND s.attname = $2"
       " JOIN pg_attribute l ON l.attrelid = i.indrelid AND l.attname = $4,"
@@ -133,18 +133,18 @@ std::optional<std::string> index_where(const TableLook& table, const char* condi
       "   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid AND d.refobjid = i.indrelid"
       "     AND d.refobjsubid NOT IN (SELECT unnest(i.indkey::int2[])) AND d.refobjsubid <> s.attnum) AS partial) AS p"
       " WHERE i.indrelid = $1 AND i.indisvalid AND " + std::string(condition) + " ORDER BY i.indpred IS NULL, c.relname LIMIT 1",
-      {Param::oid(table.oid), Param::text(column), Param::text(quote_literal(value)), Param::text(leading)});
+      {Param::oid(table), Param::text(column), Param::text(quote_literal(value)), Param::text(leading)});
   if (rows.empty()) return std::nullopt;
   return rows[0].text("relname");
 }
 
 }  // namespace
 
-std::optional<std::string> index_for_state(const TableLook& table, const std::string& state_column, const std::string& state) {
+std::optional<std::string> index_for_state(Oid table, const std::string& state_column, const std::string& state) {
   return index_where(table, "(p.partial OR (i.indpred IS NULL AND (i.indkey::int2[])[0] = l.attnum))", state_column, state, state_column);
 }
 
-std::optional<std::string> index_for_latest(const TableLook& table, const std::string& action_column, const std::string& action, const std::string& time_column) {
+std::optional<std::string> index_for_latest(Oid table, const std::string& action_column, const std::string& action, const std::string& time_column) {
   return index_where(table, "(p.partial OR i.indpred IS NULL) AND (i.indkey::int2[])[CASE WHEN (i.indkey::int2[])[0] = s.attnum THEN 1 ELSE 0 END] = l.attnum",
                      action_column, action, time_column);
 }

@@ -49,10 +49,10 @@ std::vector<std::string> enum_labels(Oid relation, const std::string& column);
 std::vector<std::string> user_triggers(Oid);
 
 // An index that finds the rows of one state without reading the others: it leads with the state, or is partial on it.
-std::optional<std::string> index_for_state(const TableLook&, const std::string& state_column, const std::string& state);
+std::optional<std::string> index_for_state(Oid, const std::string& state_column, const std::string& state);
 
 // An index that finds the latest rows of one action without reading the older ones: it leads with the time, or with both.
-std::optional<std::string> index_for_latest(const TableLook&, const std::string& action_column, const std::string& action, const std::string& time_column);
+std::optional<std::string> index_for_latest(Oid, const std::string& action_column, const std::string& action, const std::string& time_column);
 
 // Whether rows may be hidden from `role`, which is no superuser and does not bypass row security.
 bool hides_rows(const TableLook&, Oid role);

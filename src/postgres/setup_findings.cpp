@@ -133,7 +133,7 @@ void say_indexes(Findings& out, const AttachedBinding& b, const TableLook& table
   const SessionsTable& s = b.mapping.sessions;
   for (const Policy& policy : b.binding.policies) {
     if (!policy.enabled) continue;
-    if (const auto index = index_for_state(table, s.state.name, policy.state)) {
+    if (const auto index = index_for_state(table.oid, s.state.name, policy.state)) {
       out.push_back({"index " + policy.state, "ok", *index, ""});
       continue;
     }
@@ -149,7 +149,7 @@ void say_command_index(Findings& out, const AttachedBinding& b, const TableLook&
   const auto oid = c && c->created ? table_named(c->qualified, table.schema) : std::nullopt;
   if (!oid) return;
   const TableLook commands = look_at(*oid);
-  if (const auto index = index_for_latest(commands, c->action.name, "stop_session", c->created->name))
+  if (const auto index = index_for_latest(*oid, c->action.name, "stop_session", c->created->name))
     out.push_back({"index commands", "ok", *index, ""});
   else
     out.push_back({"index commands", "missing", "no index finds the latest stops: each pass reads all of " + commands.qualified,

@@ -10,6 +10,7 @@
 //   store_pass.cpp      begin and end of a pass
 #pragma once
 
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -90,6 +91,8 @@ class PgStore final : public Store {
   // A pause or another mode stops a pass that runs already. Inside a transaction, as the extension's owner.
   bool still_allowed(bool proven);
   void notice_crashes(Time now);
+  bool served(const std::string& state);
+  void rest_after_unserved_scans(Time now);
   // A session to send for, and how long until its agent's next free slot.
   struct Wanted { const Tracked* tracked; Duration wait; };
   std::vector<Claim> claim_once(const PassStart&, const std::vector<const Tracked*>&, Duration lease);
@@ -118,6 +121,7 @@ class PgStore final : public Store {
   Rights rights_;
   std::string actor_ = "session_reconciler";
   std::optional<Time> frozen_;
+  std::map<std::string, Duration> scans_;  // what they took, by state; '' = the latest stops
   std::optional<std::int64_t> watched_;  // counted at most once a pass
   bool by_allowance_ = false;            // this pass spends what reset_brake() let through, and nothing else
 };

@@ -1,7 +1,9 @@
 #include <nlohmann/json.hpp>
 
+#include "core/text.hpp"
 #include "postgres/server.hpp"
 #include "postgres/settings.hpp"
+#include "postgres/setup_detect.hpp"
 #include "postgres/store.hpp"
 #include "postgres/worker.hpp"
 
@@ -102,6 +104,30 @@ PassStart PgStore::begin_pass() {
   });
 }
 
+bool PgStore::served(const std::string& state) {
+  if (!state.empty()) return index_for_state(b_.mapping.sessions.relation, b_.mapping.sessions.state.name, state).has_value();
+  const CommandsTable& c = *b_.mapping.commands;
+  const auto table = c.created ? table_named(c.qualified, "") : std::nullopt;
+  return table && index_for_latest(*table, c.action.name, "stop_session", c.created->name);
+}
+
+// A scan that no index serves reads the whole table, however few sessions are stuck. The worker then rests for 50 times
+// as long: 2 % of a core.
+void PgStore::rest_after_unserved_scans(Time at) {
+  Duration unserved{0};
+  for (const auto& [state, took] : scans_)
+    if (!served(state)) unserved += took;
+  const Duration rest = 50 * unserved, usual = settings::interval();
+  const auto unserved_or_null = unserved > Duration(0) ? std::optional(unserved) : std::nullopt;
+  const Rows rows = query("WITH was AS (SELECT binding_id, unserved_scans FROM reconciler.binding_state WHERE binding_id = $1)"
+                          " UPDATE reconciler.binding_state s SET unserved_scans = $2, no_pass_before = $3 FROM was WHERE s.binding_id = was.binding_id RETURNING was.unserved_scans",
+                          {Param::integer(b_.binding.id), Param::interval(unserved_or_null), Param::time(unserved_or_null ? std::optional(at + rest) : std::nullopt)});
+  const auto before = rows.empty() ? std::nullopt : rows[0].maybe_span(0);
+  if (rest > usual && 50 * before.value_or(Duration(0)) <= usual)
+    report(LogLevel::log, "session_reconciler: scans of " + b_.binding.name + " that no index serves took " + span(unserved) + ": the worker rests for " + span(rest) + " after each pass", {},
+           "preflight() names the missing indexes.");
+}
+
 void PgStore::end_pass(const PassStart& start, const PassEnd& end) {
   transactions_.run("ending a pass", [&] {
     ours([&] {
@@ -116,6 +142,7 @@ void PgStore::end_pass(const PassStart& start, const PassEnd& end) {
             " hub_unauthorized = CASE WHEN $9 IS NULL THEN hub_unauthorized ELSE $10 END WHERE binding_id = $1",
             {Param::integer(b_.binding.id), Param::time(start.now), Param::time(at), Param::text(valid_text(end.error, 1000)), Param::integer(end.scanned), Param::integer(acted),
              Param::time(end.next_due), Param::jsonb(std::string_view(stuck_text)), Param::boolean(end.hub_up), Param::boolean(end.hub_unauthorized)});
+      rest_after_unserved_scans(at);
       if (end.hub_requests > 0) {
         count(b_.binding.id, "reconciler_hub_requests_total", "", static_cast<double>(end.hub_requests));
         count(b_.binding.id, "reconciler_hub_requests_failed_total", "", static_cast<double>(end.hub_failed));

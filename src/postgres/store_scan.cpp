@@ -77,7 +77,9 @@ std::vector<Tracked> PgStore::scan(const std::string& state, Cursor& cursor) {
     const std::int64_t limit = b_.binding.batch_size;
     const bool aged = b_.mapping.sessions.entered.has_value();
     std::vector<Tracked> batch = theirs([&] {
+      const Time begun = database_now();
       const Rows rows = query(sql_.scan(state, cursor.started, cursor.nulls), {Param::text(cursor.age), Param::text(cursor.key), Param::integer(limit)});
+      scans_[state] += database_now() - begun;
       cursor.started = true;
       if (!rows.empty()) {
         cursor.age = rows[rows.size() - 1].maybe_text("age");
@@ -101,7 +103,9 @@ std::vector<Tracked> PgStore::scan_completed(Cursor& cursor) {
   return transactions_.run("scanning completed commands", [&] {
     const std::int64_t limit = b_.binding.batch_size;
     std::vector<Tracked> batch = theirs([&] {
+      const Time begun = database_now();
       const Rows rows = query(sql_.scan_completed(), {Param::time(now() - hours(24)), Param::text(cursor.key), Param::integer(limit)});
+      scans_[""] += database_now() - begun;
       if (!rows.empty()) cursor.key = rows[rows.size() - 1].text("key");
       cursor.done = static_cast<std::int64_t>(rows.size()) < limit;
       return track(rows);

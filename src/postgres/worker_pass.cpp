@@ -44,6 +44,7 @@ Duration DuePasses::run(bool asked) {
 
 Duration DuePasses::run_one(int id) {
   try {
+    if (const Duration rest = rest_of(id, TransactionMode::worker); rest > Duration(0)) return rest;
     const PassReport report = run_pass(id, TransactionMode::worker, waiter_, false);
     if (const auto found = failing_.find(id); found != failing_.end()) {
       found->second.failures.end("session_reconciler: table " + report.table);

@@ -16,6 +16,8 @@ CREATE TABLE reconciler.binding_state (
   last_scanned      bigint,
   last_acted        bigint,
   last_error        text NOT NULL DEFAULT '',
+  unserved_scans    interval,
+  no_pass_before    timestamptz,
   next_due          timestamptz,
   stuck             jsonb NOT NULL DEFAULT '{}',
   hub_up            boolean,
@@ -38,6 +40,8 @@ COMMENT ON COLUMN reconciler.binding_state.last_success_at IS 'End of the last p
 COMMENT ON COLUMN reconciler.binding_state.last_scanned IS 'Sessions it looked at.';
 COMMENT ON COLUMN reconciler.binding_state.last_acted IS 'Sessions it did something to.';
 COMMENT ON COLUMN reconciler.binding_state.last_error IS 'Why it failed; empty: it did not.';
+COMMENT ON COLUMN reconciler.binding_state.unserved_scans IS 'Time that the last pass spent in scans that no index serves; NULL: none.';
+COMMENT ON COLUMN reconciler.binding_state.no_pass_before IS 'The worker rests until then, so that such scans take at most 2 % of a core; NULL: no need.';
 COMMENT ON COLUMN reconciler.binding_state.next_due IS 'When the next thing is due, as far as known.';
 COMMENT ON COLUMN reconciler.binding_state.stuck IS 'Stuck sessions by state at the last pass.';
 COMMENT ON COLUMN reconciler.binding_state.hub_up IS 'Whether the hub answered properly when last asked; NULL: never asked.';

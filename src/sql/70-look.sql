@@ -18,7 +18,7 @@ CREATE FUNCTION reconciler_status()
   SELECT format('%I.%I', b.schema_name, b.table_name), b.mode, b.mode_reason, h.worker,
          s.last_pass_at, s.last_pass_took, s.last_scanned, s.last_acted, coalesce(s.last_error, ''),
          CASE WHEN h.worker IS NOT NULL AND b.mode IN ('observe', 'enforce')
-              THEN least(s.next_due, s.last_pass_at + s.last_pass_took + h.longest_sleep) END,
+              THEN greatest(least(s.next_due, s.last_pass_at + s.last_pass_took + h.longest_sleep), s.no_pass_before) END,
          (SELECT coalesce(sum(n.value::bigint), 0)::bigint FROM jsonb_each_text(s.stuck) AS n), coalesce(s.stuck, '{}'),
          (SELECT count(*) FROM reconciler.hold AS x WHERE x.binding_id = b.binding_id AND x.until > h.at),
          (SELECT count(*) FROM reconciler.episode AS e WHERE e.binding_id = b.binding_id AND e.quarantined IS NOT NULL),
