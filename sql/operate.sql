@@ -12,7 +12,7 @@ CREATE TABLE sessions (
 SELECT item, status FROM attach_sessions('sessions') WHERE item = 'policy terminating';
 -- A policy is a row. This one watches a state that the preset does not.
 INSERT INTO reconciler.policy (binding_id, state, stuck_after, gone_after, becomes, no_agent)
-  SELECT binding_id, 'starting', '10 min', '10 min', 'failed', 'close' FROM reconciler.binding;
+  SELECT binding_id, 'booting', '10 min', '10 min', 'failed', 'close' FROM reconciler.binding;
 
 -- It has only observed so far; the change of mode is kept with its reason.
 SELECT set_mode('enforce', 'observed for a week, nothing odd');
@@ -21,7 +21,7 @@ SELECT kind, from_state, to_state, reason, actor = session_user AS by_me FROM re
 -- Here only CALL reconcile() makes passes, and time is what this session says.
 CALL stop_worker();
 RESET client_min_messages;
-INSERT INTO sessions (id, state) SELECT 's' || i, 'starting' FROM generate_series(10, 34) AS i;
+INSERT INTO sessions (id, state) SELECT 's' || i, 'booting' FROM generate_series(10, 34) AS i;
 CALL reconcile();
 
 -- ---- Pause: an incident is being worked on
@@ -54,7 +54,7 @@ SELECT state, count(*) FROM sessions GROUP BY state ORDER BY state;
 SELECT brake_used, brake_left, held FROM reconciler_status();
 
 -- A reset of more than is due ends by itself.
-UPDATE sessions SET state = 'starting' WHERE id <> 's10';
+UPDATE sessions SET state = 'booting' WHERE id <> 's10';
 SET session_reconciler.clock_offset = '2h';
 SET client_min_messages = error;
 CALL reconcile();

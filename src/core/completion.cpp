@@ -1,4 +1,5 @@
-// Proof that a session has ended: it comes before everything but a hold, and needs neither policy nor hub.
+// Proof that a session has ended, or is where it was going: it comes before everything but a hold, and that it has
+// ended needs neither policy nor hub.
 #include <algorithm>
 
 #include "core/rules.hpp"
@@ -55,7 +56,10 @@ Time rest_began(const Facts& f, const std::optional<Time>& own) {
   return std::min(f.episode.completion_seen.value_or(f.now), f.now);
 }
 
-std::optional<Completion> by_command(const Facts& f, std::string* why) {
+// A session that was stopped on its way to running has ended as any other; it has not failed.
+std::string ending(const Facts& f) { return f.policy && f.policy->awaits != start_session ? f.policy->becomes : f.closes_as; }
+
+std::optional<Completion> by_stop(const Facts& f, std::string* why) {
   if (!f.commands || !f.commands->newest_stop) {
     if (why) *why = f.commands ? "no stop on record" : "the binding has no command table";
     return {};
@@ -64,19 +68,66 @@ std::optional<Completion> by_command(const Facts& f, std::string* why) {
   if (why) *why = cat({"newest stop: ", describe(stop, f.now)});
   if (fate_of(stop) != CommandFate::completed) return {};
   if (overtaken(earliest(stop), f, why)) return {};
-  return Completion{rest_began(f, stop.completed), cat({"stop command ", in_quotes(stop.id), " completed"})};
+  return Completion{rest_began(f, stop.completed), cat({"stop command ", in_quotes(stop.id), " completed"}), ending(f), "user_requested"};
+}
+
+std::optional<Completion> by_hub(const Facts& f, std::string* why) {
+  if (!f.episode.session_gone) return {};
+  const Time since = rest_began(f, f.episode.session_gone);
+  if (why) *why += cat({"; the hub said ", span(elapsed(since, f.now)), " ago that the session has ended"});
+  if (overtaken(f.episode.session_gone, f, why)) return {};
+  const bool asked = !f.policy || f.policy->user_requested;
+  return Completion{since, "the hub said that the session has ended", f.policy ? f.policy->becomes : f.closes_as, asked ? "user_requested" : "runtime_gone"};
+}
+
+// The command that the state awaits, if it has been executed: waking ends by either word that hubs have for it.
+const Command* awaited(const Policy* policy, const CommandHistory& commands) {
+  if (!policy || policy->awaits.empty() || !commands.newest_other) return nullptr;
+  const Command& other = *commands.newest_other;
+  const bool resumes = policy->awaits == "wake_session" && other.action == "resume_session";
+  if (other.action != policy->awaits && !resumes) return nullptr;
+  const CommandFate fate = fate_of(other);
+  const bool settles = fate == CommandFate::completed ? !policy->completed_becomes.empty()
+                                                      : fate == CommandFate::failed && policy->awaits == start_session;
+  return settles ? &other : nullptr;
+}
+
+std::optional<Completion> by_awaited(const Facts& f, std::string* why) {
+  if (!f.policy || f.policy->awaits.empty()) return {};
+  if (why) *why += cat({"; awaits ", f.policy->awaits, " (policy)"});
+  const Command* command = f.commands ? awaited(f.policy, *f.commands) : nullptr;
+  if (why && f.commands && f.commands->newest_other) *why += cat({", newest: ", describe(*f.commands->newest_other, f.now)});
+  if (!command) return {};
+  // A stop that came after, or whose order cannot be told, says that nobody wants it any more.
+  const auto& stop = f.commands->newest_stop;
+  const auto begun = earliest(*command), stopped = stop ? earliest(*stop) : std::nullopt;
+  if (stop && (!begun || !stopped || *stopped >= *begun)) {
+    if (why) *why += cat({"; not the session's newest command: ", describe(*stop, f.now)});
+    return {};
+  }
+  const std::string name = cat({command->action, " command ", in_quotes(command->id)});
+  if (fate_of(*command) == CommandFate::completed)
+    return Completion{rest_began(f, command->completed), cat({name, " completed"}), f.policy->completed_becomes, "user_requested"};
+  return Completion{rest_began(f, command->completed), cat({name, " failed: ", command->error.empty() ? "no reason given" : command->error}),
+                    f.policy->becomes, "error"};
 }
 
 }  // namespace
 
+bool rests_from_sight(const Policy* policy, const CommandHistory& commands, Time now) {
+  const auto timeless = [&](const Command* command) {
+    return command && (command->completed ? *command->completed > now : command->status == "completed" || command->status == "failed");
+  };
+  const auto& stop = commands.newest_stop;
+  return timeless(awaited(policy, commands)) || (stop && fate_of(*stop) == CommandFate::completed && timeless(&*stop));
+}
+
 std::optional<Completion> completion_of(const Facts& f, std::string* why) {
-  auto proof = by_command(f, why);
-  if (!f.episode.session_gone) return proof;
-  const Time since = rest_began(f, f.episode.session_gone);
-  if (why) *why += cat({"; the hub said ", span(elapsed(since, f.now)), " ago that the session has ended"});
-  if (overtaken(f.episode.session_gone, f, why)) return proof;
-  if (proof && proof->since <= since) return proof;
-  return Completion{since, "the hub said that the session has ended"};
+  auto stop = by_stop(f, why);
+  auto hub = by_hub(f, why);
+  if (stop && hub) return stop->since <= hub->since ? stop : hub;
+  if (stop || hub) return stop ? stop : hub;
+  return by_awaited(f, why);
 }
 
 Answer completion_proven(const Facts& f, std::string* why) {
@@ -86,16 +137,11 @@ Answer completion_proven(const Facts& f, std::string* why) {
   const Duration rested = elapsed(proof->since, f.now);
   if (why) *why += cat({"; finalize_after ", span(rest), f.policy ? " (policy)" : " (default)"});
 
-  const std::string becomes = f.policy ? f.policy->becomes : f.closes_as;
-  Verdict verdict = close(Action::finalize, f.policy, "user_requested",
-                          cat({proof->proof, " ", span(rested), " ago; the session ends as ", becomes}));
-  verdict.becomes = becomes;
-  if (rested >= rest) return verdict;
-  verdict.action = Action::wait;
-  verdict.next_action = Action::finalize;
-  verdict.due = plus(proof->since, rest);
-  verdict.blocked_by = Blocked::finalize_rest;
-  verdict.text = cat({proof->proof, " ", span(rested), " ago and rests until ", span(rest), " have passed"});
+  if (rested < rest)
+    return wait(Action::finalize, plus(proof->since, rest), Blocked::finalize_rest,
+                cat({proof->proof, " ", span(rested), " ago and rests until ", span(rest), " have passed"}));
+  Verdict verdict = close(Action::finalize, f.policy, proof->reason, cat({proof->proof, " ", span(rested), " ago; the session becomes ", proof->becomes}));
+  verdict.becomes = proof->becomes;
   return verdict;
 }
 

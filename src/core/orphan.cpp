@@ -47,7 +47,8 @@ bool gone_long_enough(const Facts& f) {
 }
 
 void explain_gone(const Facts& f, std::string* why) {
-  if (why) *why = cat({describe_evidence(f), "; closed after ", span(f.policy->gone_after), " (policy gone_after) and 2 looks"});
+  if (why) *why = cat({describe_evidence(f), f.policy->infers ? "; closed after " : "; infers off (policy); else closed after ",
+                       span(f.policy->gone_after), " (policy gone_after) and 2 looks"});
 }
 
 }  // namespace
@@ -73,14 +74,17 @@ Answer no_agent(const Facts& f, std::string* why) {
 
 Answer agent_gone(const Facts& f, std::string* why) {
   explain_gone(f, why);
-  if (agent_presence(f) != Presence::gone || !gone_long_enough(f)) return {};
+  if (agent_presence(f) != Presence::gone) return {};
+  if (!f.policy->infers)
+    return wait(Action::wait, {}, Blocked::none, cat({gone_so_far(f), "; such sessions end by proof only: it is shown, never closed"}));
+  if (!gone_long_enough(f)) return {};
   return close(Action::force, f.policy, f.policy->reason, gone_so_far(f));
 }
 
 Answer agent_gone_waiting(const Facts& f, std::string* why) {
   explain_gone(f, why);
   // Only where agent_gone has not matched: asked for a trace, it must not claim that more has to pass.
-  if (agent_presence(f) != Presence::gone || gone_long_enough(f)) return {};
+  if (agent_presence(f) != Presence::gone || !f.policy->infers || gone_long_enough(f)) return {};
   // Gone time stands as of the last look: a look at `due` finds exactly enough.
   Time due = plus(f.agent->last.at, std::max(f.policy->gone_after - f.agent->gone_time, Duration(0)));
   const bool second_wanted = f.agent->gone_observations < 2;

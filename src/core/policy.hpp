@@ -12,6 +12,8 @@ namespace reconciler {
 enum class WhenSpent { quarantine, close_unconfirmed };
 enum class NoAgent { close, show };  // what becomes of a session without an agent
 
+inline constexpr const char* start_session = "start_session";
+
 struct Policy {
   std::string state;
   bool enabled = true;
@@ -21,6 +23,13 @@ struct Policy {
   std::string reason = "agent_unavailable";          // of a force because the agent is gone
   bool user_requested = true;  // a user asked for the end: forces have their own rate and never trip the brake
   NoAgent no_agent = NoAgent::close;
+  bool infers = true;          // the agent's absence closes; false: only proof does, else it is shown
+
+  // The command that such a session waits for beside a stop, '' = none. Completed, it becomes completed_becomes
+  // ('' = it is shown); a start that the agent failed makes it `becomes`.
+  std::string awaits;
+  std::string completed_becomes;
+  Duration acknowledged_timeout = minutes(10);  // awaits start_session: what the agent has from its acknowledgement
 
   std::string retry_action = "stop_session";  // '' = nothing is sent for this state
   int max_attempts = 8;

@@ -34,6 +34,12 @@ const Command* applications_command(const Facts& f) {
   return newest && (stop || newest->action == f.policy->retry_action) ? &*newest : nullptr;
 }
 
+// A start is sent again as it was, or not at all: what the application asked for is on record, and no agent took it over.
+bool startable(const Facts& f) {
+  const Command* start = newest_start(f);
+  return start && start->sendable && !acknowledged(*start);
+}
+
 // An open command, until when, and who sent it.
 struct Open { Time until; std::string text; };
 
@@ -56,7 +62,9 @@ std::optional<Open> open_command(const Facts& f) {
                   cat({"the hub accepted our ", policy.retry_action, " ", span(age), " ago; it has ", span(policy.command_timeout)}));
   }
   const Command* own = applications_command(f);
-  if (own && fate_of(*own) == CommandFate::open) {
+  // What the agent has acknowledged of a start is start_acknowledged's matter.
+  const bool acknowledged_start = own && policy.awaits == start_session && acknowledged(*own);
+  if (own && fate_of(*own) == CommandFate::open && !acknowledged_start) {
     const auto newest = std::max({own->created, own->sent, own->acknowledged});  // an empty one is the smallest
     const Duration age = newest ? elapsed(*newest, f.now) : Duration::max();
     if (age < policy.command_timeout)
@@ -188,6 +196,9 @@ Answer retry_due(const Facts& f, std::string* why) {
     else if (f.episode.next_attempt && *f.episode.next_attempt != due && *f.episode.next_attempt > f.now)
       *why += cat({"; further ahead than the longest backoff of ", span(longest_backoff(*f.policy)), ", so due now"});
   }
+  if (f.policy->retry_action == start_session && !startable(f))
+    return wait(Action::wait, {}, Blocked::none,
+                cat({agent_name(f), " is there, but no start that could be sent again is on record; it is shown"}));
   if (!f.hub_set)
     return wait(Action::retry, {}, Blocked::hub_unknown,
                 cat({agent_name(f), " is there but the binding has no hub to send ", f.policy->retry_action, " to: see set_hub()"}));

@@ -21,6 +21,8 @@ Answer completion_proven(const Facts&, std::string* why);
 Answer no_agent(const Facts&, std::string* why);
 Answer agent_gone(const Facts&, std::string* why);
 Answer agent_gone_waiting(const Facts&, std::string* why);
+// start.cpp
+Answer start_acknowledged(const Facts&, std::string* why);
 // retry.cpp
 Answer command_open(const Facts&, std::string* why);
 Answer agent_unknown(const Facts&, std::string* why);
@@ -47,8 +49,16 @@ enum class CommandFate { undelivered, open, failed, completed };
 CommandFate fate_of(const Command&);
 // What an inputs line says of it.
 std::string describe(const Command&, Time now);
-// Proof that the session has ended, and when its rest began.
-struct Completion { Time since{}; std::string proof; };
+// Proof that the session has ended, or has reached the state it was on its way to; and when its rest began.
+struct Completion { Time since{}; std::string proof, becomes, reason; };
 std::optional<Completion> completion_of(const Facts&, std::string* why);
+// Whether what is on record proves something and carries no time of its own, or one that lies ahead: it rests from
+// our first sight of it.
+bool rests_from_sight(const Policy*, const CommandHistory&, Time now);
+
+// The start that is the session's newest command; nullptr: there is none, or another one came after.
+const Command* newest_start(const Facts&);
+// When the agent took it over; empty: it never did, as far as is on record.
+std::optional<Time> acknowledged(const Command&);
 
 }  // namespace reconciler::rules

@@ -58,6 +58,7 @@ struct Command {
   std::string status;  // a hint: the times below overrule it
   std::optional<Time> created, sent, acknowledged, completed;
   std::string error;
+  bool sendable = true;  // everything that sending it again takes is on record
 };
 
 // The newest commands of one session.

@@ -96,7 +96,7 @@ namespace {
 // What a fresh session has ahead of it, as far as today's evidence says.
 Action likely_next(const Facts& f) {
   if (f.agent_mapped && !has_agent(f)) return f.policy->no_agent == NoAgent::close ? Action::force : Action::wait;
-  if (agent_presence(f) == Presence::gone) return Action::force;
+  if (agent_presence(f) == Presence::gone) return f.policy->infers ? Action::force : Action::wait;
   return f.policy->retry_action.empty() ? Action::wait : Action::retry;
 }
 
@@ -130,12 +130,13 @@ struct Rule {
 constexpr std::array table{
     Rule{"terminal", "the session has ended", rules::terminal, false},
     Rule{"held", "an operator holds it", rules::held, false},
-    Rule{"completion_proven", "it is proven to have ended", rules::completion_proven, false},
+    Rule{"completion_proven", "it is proven to have ended, or to be where it was going", rules::completion_proven, false},
     Rule{"policy_off", "nothing watches its state", rules::policy_off, false},
     Rule{"fresh", "not long enough in its state", rules::fresh, true},
     Rule{"no_agent", "it names no agent", rules::no_agent, true},
     Rule{"agent_gone", "its agent is gone for long enough", rules::agent_gone, true},
     Rule{"agent_gone_waiting", "its agent is gone, not yet for long enough", rules::agent_gone_waiting, true},
+    Rule{"start_acknowledged", "its agent acknowledged the start", rules::start_acknowledged, true},
     Rule{"command_open", "a command is under way", rules::command_open, true},
     Rule{"agent_unknown", "whether its agent is there is not known", rules::agent_unknown, true},
     Rule{"tries_spent", "it was tried often or long enough", rules::tries_spent, true},
@@ -178,7 +179,7 @@ const std::vector<RuleName>& rule_names() {
 bool is_stuck(const Facts& facts, const Verdict& verdict) {
   if (facts.terminal) return false;
   if (verdict.action != Action::wait || facts.episode.quarantined) return true;
-  if (rules::completion_of(facts, nullptr)) return true;  // open, although it is proven to have ended
+  if (rules::completion_of(facts, nullptr)) return true;  // as it was, although the opposite is proven
   if (!facts.policy) return false;
   // Off or on, a policy's thresholds say what is late. Fresh is fresh, with or without an agent.
   if (facts.policy->stuck_after) return rules::state_age(facts) >= *facts.policy->stuck_after;

@@ -52,7 +52,8 @@ void load_related(Mapping& mapping, const json& related) {
                                      mapped(table, columns, "sent"),
                                      mapped(table, columns, "acknowledged"),
                                      mapped(table, columns, "completed"),
-                                     mapped(table, columns, "error")};
+                                     mapped(table, columns, "error"),
+                                     mapped(table, columns, "payload")};
   }
   if (related.contains("audit")) {
     const json& columns = related["audit"]["columns"];
@@ -93,6 +94,10 @@ Policy read_policy(Rows::Row row) {
   p.reason = row.text("reason");
   p.user_requested = row.boolean("user_requested");
   p.no_agent = row.view("no_agent") == "close" ? NoAgent::close : NoAgent::show;
+  p.infers = row.boolean("infers");
+  p.awaits = row.maybe_text("awaits").value_or("");
+  p.completed_becomes = row.maybe_text("completed_becomes").value_or("");
+  p.acknowledged_timeout = row.span("acknowledged_timeout");
   p.retry_action = row.maybe_text("retry_action").value_or("");
   p.max_attempts = static_cast<int>(row.integer("max_attempts"));
   p.retry_base = row.span("retry_base");
@@ -197,8 +202,9 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
                                 {Param::integer(id), Param::jsonb(std::string_view(policy_overrides))}))
     b.policies.push_back(read_policy(policy));
 
-  out.mapping.terminal_states = b.terminal_states;
+  out.mapping.ending_states = b.terminal_states;
   for (const Policy& policy : b.policies) {
+    out.mapping.ending_states.push_back(policy.becomes);
     out.mapping.watched_states.push_back(policy.state);
     if (policy.enabled) out.mapping.enabled_states.push_back(policy.state);
   }

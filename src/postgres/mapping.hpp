@@ -34,7 +34,7 @@ struct AgentsTable {
 struct CommandsTable {
   std::string qualified;
   Column id, session, action, status;
-  std::optional<Column> created, sent, acknowledged, completed, error;
+  std::optional<Column> created, sent, acknowledged, completed, error, payload;
 };
 
 struct AuditTable {
@@ -48,7 +48,7 @@ struct Mapping {
   std::optional<CommandsTable> commands;
   std::optional<AuditTable> audit;
   std::string time_zone = "UTC";
-  std::vector<std::string> terminal_states;
+  std::vector<std::string> ending_states;   // terminal, or what a policy makes of an orphan
   std::vector<std::string> watched_states;  // with a policy
   std::vector<std::string> enabled_states;  // with a policy that is on
 };

@@ -161,7 +161,8 @@ void say_policies(Findings& findings, const AttachedBinding& b) {
     const std::string stuck = p.stuck_after ? "stuck after " + span(*p.stuck_after) + ", " : "";
     const std::string spent = p.when_spent == WhenSpent::close_unconfirmed ? "; tries spent: closed unconfirmed" : p.retry_action.empty() ? "" : "; tries spent: quarantine";
     findings.push_back({"policy " + p.state, p.enabled ? "ok" : "info",
-                        stuck + (p.retry_action.empty() ? "" : "agent there: " + p.retry_action + ", ") + "agent gone for " + span(p.gone_after) + ": " + p.becomes + " (" + p.reason + ")" + spent +
+                        stuck + (p.retry_action.empty() ? "" : "agent there: " + p.retry_action + ", ") + (p.completed_becomes.empty() ? "" : p.awaits + " completed: " + p.completed_becomes + ", ") +
+                            (p.infers ? "agent gone for " + span(p.gone_after) + ": " + p.becomes + " (" + p.reason + ")" : "agent gone: only shown") + spent +
                             (p.enabled ? "" : "; off: such sessions are only shown"),
                         ""});
   }

@@ -169,7 +169,7 @@ void say_streamspace(Findings& out, const AttachedBinding& b, const TableLook& t
                      look.qualified + " has no column updated_at: every status update of the API on it fails with 42703, so no command is ever seen to complete, and a stop that was accepted"
                                       " again and again has to do (close_unconfirmed)",
                      "ALTER TABLE " + look.qualified + " ADD COLUMN updated_at timestamp DEFAULT CURRENT_TIMESTAMP; With it the API also begins to record sent, ack, completed and failed. Then: UPDATE reconciler.policy SET"
-                     " when_spent = 'quarantine' WHERE state = 'terminating';"});
+                     " when_spent = 'quarantine' WHERE state = 'terminating'; UPDATE reconciler.policy SET retry_action = 'start_session' WHERE awaits = 'start_session';"});
   }
   std::vector<std::string> arming;
   for (const char* name : {"termination_reason", "terminated_at"})

@@ -61,8 +61,16 @@ void PolicyFinder::find() {
   for (const Row& row : rows_) {
     if (!watchable(row)) continue;
     check_thresholds(row);
-    check_becomes(row);
-    check_ends(row);
+    try {
+      check_written(row, "becomes");
+      check_written(row, "completed_becomes");
+      check_ends(row);
+    } catch (const UserError& e) {
+      // A state that the preset knows may end otherwise here. What was asked for is refused instead.
+      if (row.asked || !row.columns.contains("awaits")) throw;
+      findings_.push_back({"policy " + row.state, "missing", std::string("left out: ") + e.what(), e.hint});
+      continue;
+    }
     kept.push_back(row);
   }
   rows_ = std::move(kept);
@@ -75,6 +83,8 @@ void PolicyFinder::start_from_preset(bool records_completions) {
     Row row{state, json::parse(columns), false};
     // Where no command is ever seen to complete, a stop that was accepted again and again has to do.
     if (preset_.streamspace && !records_completions && row.columns["user_requested"] == json(true)) row.columns["when_spent"] = "close_unconfirmed";
+    // Where no command is ever seen to be acknowledged, none is known not to be.
+    if (preset_.streamspace && !records_completions && row.columns["retry_action"] == json("start_session")) row.columns["retry_action"] = nullptr;
     if (options_.flag("disconnect_cleanup") && row.columns["reason"] == "agent_disconnected") row.columns["enabled"] = true;
     rows_.push_back(std::move(row));
   }
@@ -159,19 +169,20 @@ void PolicyFinder::check_ends(const Row& row) const {
                     "Add it in option \"terminal_states\", or give " + option_of(row.state, "becomes") + " one of them.", "Terminal states: " + comma_list(terminal_) + ".");
 }
 
-// That the row could be written as the policy says.
-void PolicyFinder::check_becomes(const Row& row) const {
-  const std::string becomes = row.columns.at("becomes");
-  if (!has_label(becomes))
-    throw UserError("22023", "\"" + becomes + "\", which the policy of state \"" + row.state + "\" writes, is no label of type " + state_.type,
-                    "ALTER TYPE " + state_.type + " ADD VALUE " + quote_literal(becomes) + ", or name another: {\"policies\": {\"" + row.state + "\": {\"becomes\": \"…\"}}}.",
+// That a row could be written as the policy says.
+void PolicyFinder::check_written(const Row& row, const char* column) const {
+  if (!row.columns.contains(column) || row.columns[column].is_null()) return;
+  const std::string state = row.columns[column];
+  const std::string what = "\"" + state + "\", which the policy of state \"" + row.state + "\" writes, ";
+  const std::string other = "name another: {\"policies\": {\"" + row.state + "\": {\"" + column + "\": \"…\"}}}.";
+  if (!has_label(state))
+    throw UserError("22023", what + "is no label of type " + state_.type, "ALTER TYPE " + state_.type + " ADD VALUE " + quote_literal(state) + ", or " + other,
                     "Its labels: " + comma_list(labels_) + ".");
-  if (state_.length && becomes.size() > static_cast<std::size_t>(*state_.length))
-    throw UserError("22023", "\"" + becomes + "\", which the policy of state \"" + row.state + "\" writes, is too long for column \"" + state_.name + "\"", "Widen the column, or name another state.",
-                    "Its type is " + state_.type + ".");
-  if (const auto what = refused(becomes))
-    throw UserError("22023", "\"" + becomes + "\", which the policy of state \"" + row.state + "\" writes, is refused by " + *what,
-                    "Let it be allowed, or name another: {\"policies\": {\"" + row.state + "\": {\"becomes\": \"…\"}}}.");
+  if (state_.length && state.size() > static_cast<std::size_t>(*state_.length))
+    throw UserError("22023", what + "is too long for column \"" + state_.name + "\"", "Widen the column, or name another state.", "Its type is " + state_.type + ".");
+  if (const auto by = refused(state)) throw UserError("22023", what + "is refused by " + *by, "Let it be allowed, or " + other);
+  if (column == std::string("completed_becomes") && contains(terminal_, state))
+    throw UserError("22023", what + "is terminal", "completed_becomes is where a session goes on; becomes is where it ends.");
 }
 
 // What refuses a value of the state can be asked beforehand where it looks at nothing else: the type, and CHECK

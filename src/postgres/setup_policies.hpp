@@ -31,8 +31,8 @@ class PolicyFinder {
   void override_one(const std::string& state, const nlohmann::json& changes);
   void find_terminal_states();
   bool watchable(const Row&);
-  void check_becomes(const Row&) const;
   void check_ends(const Row&) const;
+  void check_written(const Row&, const char* column) const;
   void check_thresholds(const Row&) const;
   std::optional<std::string> refused(const std::string& state) const;
   bool has_label(const std::string& state) const;

@@ -44,7 +44,8 @@ WantedTable commands() {
                       {.role = "sent", .names = {"sent_at"}, .use = ColumnUse::instant, .without = "a failed command counts as not delivered"},
                       {.role = "acknowledged", .names = {"acknowledged_at"}, .use = ColumnUse::instant, .without = "acknowledgements are not seen"},
                       {.role = "completed", .names = {"completed_at"}, .use = ColumnUse::instant, .without = "the status alone tells a completed command"},
-                      {.role = "error", .names = {"error_message", "error"}, .without = "an agent's error is not shown"}},
+                      {.role = "error", .names = {"error_message", "error"}, .without = "an agent's error is not shown"},
+                      {.role = "payload", .names = {"payload"}, .without = "a start is sent again without what the application sent with it"}},
           .written = false,
           .without = "the application's own commands, and what came of them, are not seen"};
 }
@@ -71,7 +72,19 @@ const char* const lost_agent =
     R"({"enabled": false, "stuck_after": null, "gone_after": "30 s", "becomes": "terminated", "reason": "agent_disconnected",
         "user_requested": false, "no_agent": "show", "retry_action": null, "when_spent": "quarantine"})";
 
-const std::vector<std::pair<const char*, const char*>> agent_policies = {{"terminating", terminating}, {"running", lost_agent}, {"hibernated", lost_agent}};
+const char* const starting =
+    R"({"enabled": true, "stuck_after": "10 min", "gone_after": "10 min", "becomes": "failed", "reason": "agent_unavailable",
+        "user_requested": false, "no_agent": "close", "retry_action": "start_session", "awaits": "start_session", "when_spent": "quarantine"})";
+const char* const hibernating =
+    R"({"enabled": true, "stuck_after": "10 min", "gone_after": "10 min", "becomes": "terminated", "reason": "agent_unavailable", "infers": false,
+        "user_requested": false, "no_agent": "show", "retry_action": null, "awaits": "hibernate_session", "completed_becomes": "hibernated", "when_spent": "quarantine"})";
+const char* const waking =
+    R"({"enabled": true, "stuck_after": "10 min", "gone_after": "10 min", "becomes": "terminated", "reason": "agent_unavailable", "infers": false,
+        "user_requested": false, "no_agent": "show", "retry_action": null, "awaits": "wake_session", "completed_becomes": "running", "when_spent": "quarantine"})";
+
+const std::vector<std::pair<const char*, const char*>> agent_policies = {{"terminating", terminating}, {"running", lost_agent}, {"hibernated", lost_agent},
+                                                                         {"pending", starting},        {"starting", starting},
+                                                                         {"hibernating", hibernating}, {"waking", waking}};
 
 // Names, cleanup and what belongs to the user: the resources that StreamSpace's Kubernetes agent creates.
 const char* const streamspace_leftover =

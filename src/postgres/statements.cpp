@@ -111,7 +111,7 @@ std::string Statements::scan_completed() const {
   const std::string since = !c.created ? "$1::timestamptz IS NOT NULL"
                             : c.created->timestamp ? in("c", *c.created) + " > $1::timestamptz AT TIME ZONE " + quote_literal(m_.time_zone)
                                                    : instant("c", c.created) + " > $1::timestamptz";
-  std::vector<std::string> excluded = m_.terminal_states;
+  std::vector<std::string> excluded = m_.ending_states;
   excluded.insert(excluded.end(), m_.enabled_states.begin(), m_.enabled_states.end());
   return "SELECT " + session_list("s") + " FROM " + t.qualified + " AS s WHERE " + (comparable ? in("s", t.key) : as_text("s", t.key)) +
          " IN (SELECT " + (comparable ? cast(in("c", c.session), t.key) : in("c", c.session) + "::text") + " FROM " + c.qualified + " AS c WHERE " + in("c", c.action) + " = 'stop_session' AND " +
@@ -129,7 +129,7 @@ std::string Statements::commands() const {
          as_text("c", c.id) + " AS id, " + as_text("c", c.action) + " AS action, coalesce(" + as_text("c", c.status) +
          ", '') AS status, " + instant("c", c.created) + " AS created, " + instant("c", c.sent) + " AS sent, " +
          instant("c", c.acknowledged) + " AS acknowledged, " + instant("c", c.completed) + " AS completed, coalesce(" +
-         as_text("c", c.error) + ", '') AS error FROM " + c.qualified + " AS c WHERE " + (textual(c.session) || c.session.type == m_.sessions.key.type ? session + " = ANY($1::text[]::" + c.session.type + "[])" : session + "::text = ANY($1::text[])") +
+         as_text("c", c.error) + ", '') AS error, " + (c.payload ? in("c", *c.payload) + " IS NOT NULL" : "true") + " AS sendable FROM " + c.qualified + " AS c WHERE " + (textual(c.session) || c.session.type == m_.sessions.key.type ? session + " = ANY($1::text[]::" + c.session.type + "[])" : session + "::text = ANY($1::text[])") +
          " AND " + in("c", c.action) + " IS NOT NULL ORDER BY " + session + ", " + stop + ", " + newest + in("c", c.id);
 }
 
@@ -221,8 +221,12 @@ std::string Statements::close() const {
     return column.timestamp ? "$8::timestamptz AT TIME ZONE " + quote_literal(m_.time_zone) : cast("$8::timestamptz", column);
   };
   std::vector<std::string> set{quote_identifier(t.state.name) + " = " + cast("t.becomes", t.state)};
-  if (t.reason) set.push_back(quote_identifier(t.reason->name) + " = " + cast("t.reason", *t.reason));
-  if (t.closed) set.push_back(quote_identifier(t.closed->name) + " = " + at(*t.closed));
+  // A session that got where it was going has not ended.
+  const auto when_it_ends = [&](const Column& column, const std::string& value) {
+    set.push_back(quote_identifier(column.name) + " = CASE WHEN t.becomes IN (" + literals(m_.ending_states) + ") THEN " + value + " ELSE " + in("s", column) + " END");
+  };
+  if (t.reason) when_it_ends(*t.reason, cast("t.reason", *t.reason));
+  if (t.closed) when_it_ends(*t.closed, at(*t.closed));
   if (t.updated) set.push_back(quote_identifier(t.updated->name) + " = " + at(*t.updated));
   std::string arrays = "$1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[]",
               names = "key, state, agent, runtime, created, becomes, reason";

@@ -25,7 +25,7 @@ class Statements {
   std::string find() const;
   // $1 commands created after (timestamptz), $2 key of the cursor or NULL, $3 limit.
   std::string scan_completed() const;
-  // $1 keys; columns session, stop (bool), id, action, status, created, sent, acknowledged, completed, error.
+  // $1 keys; columns session, stop (bool), id, action, status, created, sent, acknowledged, completed, error, sendable (bool).
   std::string commands() const;
   // $1 agent ids; columns id, heartbeat (timestamptz), approved (bool).
   std::string agents() const;

@@ -1,5 +1,6 @@
 #include <set>
 
+#include "core/rules.hpp"
 #include "postgres/clock.hpp"
 #include "postgres/store.hpp"
 
@@ -20,7 +21,7 @@ Session read_session(Rows::Row row, std::size_t route) {
 
 Command read_command(Rows::Row row) {
   return {row.maybe_text("id").value_or(""), row.text("action"), row.text("status"), row.maybe_time("created"),
-          row.maybe_time("sent"), row.maybe_time("acknowledged"), row.maybe_time("completed"), row.text("error")};
+          row.maybe_time("sent"), row.maybe_time("acknowledged"), row.maybe_time("completed"), row.text("error"), row.boolean("sendable")};
 }
 
 Episode read_episode(Rows::Row row) {
@@ -50,13 +51,6 @@ std::vector<std::string> keys_of(const std::vector<Tracked>& batch) {
 
 // Age: the mapped column's value, a future one counting as now; without one, our first sight.
 Time entered_at(const Session& session, Time now) { return session.entered ? std::min(*session.entered, now) : now; }
-
-// A completion that carries no time of its own, or one that is still to come by our clock, rests from our first
-// sight of it.
-bool rests_from_sight(const CommandHistory& commands, Time now) {
-  const auto& stop = commands.newest_stop;
-  return stop && (stop->completed ? *stop->completed > now : stop->status == "completed");
-}
 
 }  // namespace
 
@@ -182,6 +176,7 @@ void PgStore::load_episodes(std::vector<Tracked>& batch) {
     const auto keys = keys_of(batch);
     std::set<std::string_view> known;
     std::vector<std::string> completions;
+    const auto rests_from_sight = [&](const Tracked& t) { return rules::rests_from_sight(b_.binding.policy(t.session.state), t.commands, at); };
     for (Rows::Row row : query_batch("SELECT e.* FROM (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(key) OFFSET 0) AS t JOIN reconciler.episode e ON e.binding_id = t.binding AND e.session_id = t.key",
                                {Param::integer(b_.binding.id), Param::texts(keys)})) {
       Tracked& tracked = *by_key.at(row.view("session_id"));
@@ -191,7 +186,7 @@ void PgStore::load_episodes(std::vector<Tracked>& batch) {
         continue;
       tracked.episode = read_episode(row);
       known.insert(tracked.session.key);
-      if (rests_from_sight(tracked.commands, at) && !tracked.episode.completion_seen) {
+      if (rests_from_sight(tracked) && !tracked.episode.completion_seen) {
         tracked.episode.completion_seen = at;
         completions.push_back(s.key);
       }
@@ -210,7 +205,7 @@ void PgStore::load_episodes(std::vector<Tracked>& batch) {
       const Policy* policy = b_.binding.policy(tracked.session.state);
       const bool in_pass = transactions_.mode() != TransactionMode::caller;
       tracked.episode.detected = in_pass && policy && policy->enabled && policy->stuck_after && at - tracked.episode.entered >= *policy->stuck_after;
-      if (rests_from_sight(tracked.commands, at)) tracked.episode.completion_seen = at;
+      if (rests_from_sight(tracked)) tracked.episode.completion_seen = at;
       fresh.push_back(&tracked);
     }
     if (read_only()) return;

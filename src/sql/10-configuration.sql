@@ -108,7 +108,7 @@ CREATE TABLE reconciler.policy (
   reason            text NOT NULL DEFAULT 'agent_unavailable',
   user_requested    boolean NOT NULL DEFAULT false,
   no_agent          text NOT NULL DEFAULT 'show' CHECK (no_agent IN ('close', 'show')),
-  retry_action      text CHECK (retry_action IN ('stop_session')),
+  retry_action      text CHECK (retry_action IN ('stop_session', 'start_session')),
   max_attempts      integer NOT NULL DEFAULT 8 CHECK (max_attempts BETWEEN 1 AND 1000),
   retry_base        interval NOT NULL DEFAULT '60 s' CHECK (retry_base BETWEEN '10 ms' AND '1 day'),
   retry_cap         interval NOT NULL DEFAULT '15 min' CHECK (retry_cap BETWEEN '10 ms' AND '7 days'),
@@ -118,11 +118,17 @@ CREATE TABLE reconciler.policy (
   when_spent        text NOT NULL DEFAULT 'quarantine' CHECK (when_spent IN ('quarantine', 'close_unconfirmed')),
   unconfirmed_stops integer NOT NULL DEFAULT 3 CHECK (unconfirmed_stops BETWEEN 1 AND 1000),
   unconfirmed_after interval NOT NULL DEFAULT '15 min' CHECK (unconfirmed_after BETWEEN '0' AND '30 days'),
+  infers            boolean NOT NULL DEFAULT true,
+  awaits            text CHECK (awaits IN ('start_session', 'hibernate_session', 'wake_session')),
+  completed_becomes text,
+  acknowledged_timeout interval NOT NULL DEFAULT '10 min' CHECK (acknowledged_timeout BETWEEN '0' AND '365 days'),
   PRIMARY KEY (binding_id, state),
   CONSTRAINT becomes_another_state CHECK (becomes <> state),
   CONSTRAINT force_not_before_stuck CHECK (gone_after >= stuck_after),
   CONSTRAINT retry_cap_not_below_base CHECK (retry_cap >= retry_base),
-  CONSTRAINT close_unconfirmed_needs_user_request CHECK (when_spent = 'quarantine' OR user_requested)
+  CONSTRAINT close_unconfirmed_needs_user_request CHECK (when_spent = 'quarantine' OR user_requested),
+  CONSTRAINT completed_becomes_another_state CHECK (completed_becomes <> state),
+  CONSTRAINT start_is_sent_where_awaited CHECK (retry_action IS DISTINCT FROM 'start_session' OR awaits IS NOT DISTINCT FROM 'start_session')
 );
 COMMENT ON TABLE reconciler.policy IS 'One row per binding and watched state: thresholds, retries, what an orphan becomes. Edit with UPDATE; the next pass obeys.';
 COMMENT ON COLUMN reconciler.policy.binding_id IS 'Whose policy.';
@@ -134,7 +140,7 @@ COMMENT ON COLUMN reconciler.policy.becomes IS 'State that is written.';
 COMMENT ON COLUMN reconciler.policy.reason IS 'Reason that is written when the agent is gone.';
 COMMENT ON COLUMN reconciler.policy.user_requested IS 'A user asked for the end: forces have their own rate and never trip the brake.';
 COMMENT ON COLUMN reconciler.policy.no_agent IS 'close: a session without an agent is closed after gone_after of our own sight; show: it is only shown.';
-COMMENT ON COLUMN reconciler.policy.retry_action IS 'Command sent to an agent that is there; NULL: none.';
+COMMENT ON COLUMN reconciler.policy.retry_action IS 'Command sent to an agent that is there; NULL: none. A start is sent only as the application sent it, and never once acknowledged.';
 COMMENT ON COLUMN reconciler.policy.max_attempts IS 'Accepted or agent-failed tries of one episode (1 to 1000).';
 COMMENT ON COLUMN reconciler.policy.retry_base IS 'First delay between tries; doubles, with 20 % jitter.';
 COMMENT ON COLUMN reconciler.policy.retry_cap IS 'Longest delay between tries.';
@@ -144,6 +150,10 @@ COMMENT ON COLUMN reconciler.policy.finalize_after IS 'A proven completion rests
 COMMENT ON COLUMN reconciler.policy.when_spent IS 'What follows when the tries are spent: quarantine, or close_unconfirmed (user requests only).';
 COMMENT ON COLUMN reconciler.policy.unconfirmed_stops IS 'close_unconfirmed: accepted stops before it.';
 COMMENT ON COLUMN reconciler.policy.unconfirmed_after IS 'close_unconfirmed: time since the first accepted stop.';
+COMMENT ON COLUMN reconciler.policy.infers IS 'An agent that is gone closes its sessions; off: such a session is shown, and only proof changes it.';
+COMMENT ON COLUMN reconciler.policy.awaits IS 'Command that such a session waits for beside a stop; NULL: none. wake_session is resume_session too.';
+COMMENT ON COLUMN reconciler.policy.completed_becomes IS 'State that is written when that command is proven to have completed; NULL: the session is shown.';
+COMMENT ON COLUMN reconciler.policy.acknowledged_timeout IS 'A start that its agent acknowledged so long ago has failed.';
 COMMENT ON CONSTRAINT becomes_another_state ON reconciler.policy IS 'Let becomes be the state in which such a session has ended.';
 COMMENT ON CONSTRAINT force_not_before_stuck ON reconciler.policy IS 'Make gone_after at least as long as stuck_after: a session would else be closed before it is stuck.';
 COMMENT ON CONSTRAINT retry_cap_not_below_base ON reconciler.policy IS 'Make retry_cap at least as long as retry_base.';

@@ -95,7 +95,7 @@ BEGIN
     CREATE INDEX audit_log_at ON %1$saudit_log USING brin (at);
   $ddl$, at_home);
   -- What a pass reads: the sessions of one state, oldest first. Their size follows what is in the state.
-  FOREACH watched IN ARRAY ARRAY['terminating', 'running', 'hibernated'] LOOP
+  FOREACH watched IN ARRAY ARRAY['terminating', 'pending', 'starting', 'hibernating', 'waking', 'running', 'hibernated'] LOOP
     EXECUTE format('CREATE INDEX %I ON %ssessions (updated_at, id) WHERE state = %L', 'sessions_' || watched, at_home, watched);
   END LOOP;
 

@@ -97,10 +97,11 @@ SELECT is(detach_sessions('roles'), 'detached', 'again');
 SELECT lives_ok($$SELECT attach_sessions('sessions', options => '{"agents_table": false, "audit_table": "app.log", "agent_column": null}')$$, 'as before');
 
 -- disconnect_cleanup.
-SELECT is((SELECT count(*) FROM reconciler.policy WHERE enabled), 1::bigint, 'by default only terminating is acted on');
+SELECT set_eq('SELECT state FROM reconciler.policy WHERE enabled', ARRAY['terminating', 'pending', 'starting', 'hibernating', 'waking'], 'by default nothing happens to sessions that run');
+SELECT set_eq('SELECT state FROM reconciler.policy WHERE NOT infers', ARRAY['hibernating', 'waking'], 'and nothing is inferred of what was on its way to sleep or back');
 SELECT is(detach_sessions('sessions'), 'detached', 'again');
 SELECT lives_ok($$SELECT attach_sessions('sessions', options => '{"disconnect_cleanup": true, "policies": {"hibernated": null, "running": {"gone_after": "45 s"}}}')$$, 'attached');
-SELECT results_eq('SELECT state, enabled, stuck_after, gone_after, becomes, reason FROM reconciler.policy ORDER BY state',
+SELECT results_eq('SELECT state, enabled, stuck_after, gone_after, becomes, reason FROM reconciler.policy WHERE state IN (''running'', ''hibernated'', ''terminating'') ORDER BY state',
   $$VALUES ('running', true, NULL::interval, '45 s'::interval, 'terminated', 'agent_disconnected'), ('terminating', true, '5 min', '10 min', 'terminated', 'agent_unavailable')$$,
   'disconnect_cleanup turns policies on, others are left out or changed');
 

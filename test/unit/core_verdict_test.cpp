@@ -25,7 +25,7 @@ TEST(Verdict, TheTableInOrder) {
     EXPECT_FALSE(rule.title.empty()) << rule.name;
   }
   EXPECT_EQ(names, (std::vector<std::string_view>{"terminal", "held", "completion_proven", "policy_off", "fresh", "no_agent", "agent_gone",
-                                                  "agent_gone_waiting", "command_open", "agent_unknown", "tries_spent", "retry_due", "alive"}));
+                                                  "agent_gone_waiting", "start_acknowledged", "command_open", "agent_unknown", "tries_spent", "retry_due", "alive"}));
 }
 
 // The seed: terminating for more than 5 minutes.
@@ -220,6 +220,11 @@ const std::vector<Case> layers{
     {"tries_spent", [](World& w) { w.episode.attempts = 8; }},
     {"agent_unknown", [](World& w) { w.unknown(); }},
     {"command_open", [](World& w) { w.episode.accepted_at = ago(seconds(10)); }},
+    {"start_acknowledged", [](World& w) {
+       w.policy->awaits = "start_session";
+       w.other("start_session", ago(minutes(40))).acknowledged = ago(minutes(1));
+       w.present();
+     }},
     {"agent_gone_waiting", [](World& w) { w.gone(minutes(1), 2); }},
     {"agent_gone", [](World& w) { w.gone(minutes(11), 2); }},
     {"no_agent", [](World& w) { w.session.agent.reset(); }},

@@ -48,6 +48,27 @@ inline Policy running() {
   return policy;
 }
 
+inline Policy pending() {
+  Policy policy = running();
+  policy.state = "pending";
+  policy.stuck_after = policy.gone_after = minutes(10);
+  policy.becomes = "failed";
+  policy.reason = "agent_unavailable";
+  policy.no_agent = NoAgent::close;
+  policy.retry_action = policy.awaits = "start_session";
+  return policy;
+}
+// hibernating and waking: by proof only.
+inline Policy on_its_way(std::string state, std::string awaits, std::string becomes) {
+  Policy policy = running();
+  policy.state = std::move(state);
+  policy.stuck_after = policy.gone_after = minutes(10);
+  policy.infers = false;
+  policy.awaits = std::move(awaits);
+  policy.completed_becomes = std::move(becomes);
+  return policy;
+}
+
 struct World {
   Session session{.key = "s1", .state = "terminating", .agent = "k8s-1", .runtime = {}, .created = {}, .entered = {}, .route = {}};
   Episode episode;
@@ -90,6 +111,11 @@ struct World {
   Command& other(std::string action, Time created) {
     commands->newest_other = Command{"c-other", std::move(action), "pending", created, {}, {}, {}, {}};
     return *commands->newest_other;
+  }
+  // In the state of that policy, and its agent there.
+  void in(Policy which) {
+    session.state = which.state;
+    policy = std::move(which);
   }
   Facts facts() const {
     return {.session = session, .episode = episode, .policy = policy ? &*policy : nullptr, .terminal = terminal,

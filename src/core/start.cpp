@@ -1,0 +1,44 @@
+// Sessions on their way to running: what the agent has acknowledged is not sent again, and has its time.
+#include "core/rules.hpp"
+
+namespace reconciler::rules {
+
+const Command* newest_start(const Facts& f) {
+  if (!f.commands || !f.commands->newest_other || f.commands->newest_other->action != start_session) return nullptr;
+  const Command& start = *f.commands->newest_other;
+  const auto& stop = f.commands->newest_stop;
+  // Where the order cannot be told, the stop came after: nothing is started again for a session somebody ended.
+  return !stop || (start.created && stop->created && *stop->created < *start.created) ? &start : nullptr;
+}
+
+std::optional<Time> acknowledged(const Command& command) {
+  if (command.acknowledged) return command.acknowledged;
+  if (command.completed) return command.completed;
+  const bool said = command.status == "ack" || command.status == "acknowledged" || command.status == "completed";
+  if (!said) return {};
+  return command.sent ? command.sent : command.created;
+}
+
+Answer start_acknowledged(const Facts& f, std::string* why) {
+  if (f.policy->awaits != start_session) {
+    if (why) *why = "the state awaits no start";
+    return {};
+  }
+  const Command* start = newest_start(f);
+  const auto at = start ? acknowledged(*start) : std::nullopt;
+  const Duration limit = f.policy->acknowledged_timeout;
+  if (why)
+    *why = cat({start ? "newest start: " : "no start is the session's newest command", start ? describe(*start, f.now) : "",
+                start && !at ? ", not acknowledged" : "", "; acknowledged_timeout ", span(limit), " (policy)"});
+  // An agent that is gone or unknown is the other rules' matter.
+  if (!at || agent_presence(f) != Presence::present) return {};
+  const Duration age = elapsed(*at, f.now);
+  const std::string text = cat({agent_name(f), " acknowledged the start ", span(age), " of ", span(limit), " ago"});
+  if (fate_of(*start) == CommandFate::completed)
+    return wait(Action::wait, {}, Blocked::contradiction,
+                cat({agent_name(f), " says that it completed the start, but the session is still ", f.session.state, "; it is shown"}));
+  if (age < limit) return wait(Action::force, plus(f.now, limit - age), Blocked::none, text);
+  return close(Action::force, f.policy, "timeout", cat({text, " and the session is still ", f.session.state}));
+}
+
+}  // namespace reconciler::rules
