@@ -17,6 +17,20 @@ COMMENT ON COLUMN reconciler.policy.awaits IS 'Command that such a session waits
 COMMENT ON COLUMN reconciler.policy.completed_becomes IS 'State that is written when that command is proven to have completed; NULL: the session is shown.';
 COMMENT ON COLUMN reconciler.policy.acknowledged_timeout IS 'A start that its agent acknowledged so long ago has failed.';
 
+-- What is owed to agents that come back late.
+ALTER TABLE reconciler.policy
+  ADD COLUMN late_return text NOT NULL DEFAULT 'keep_terminated' CHECK (late_return IN ('keep_terminated', 'readopt')),
+  ADD CONSTRAINT readopt_where_no_user_asked CHECK (late_return = 'keep_terminated' OR NOT user_requested);
+COMMENT ON COLUMN reconciler.policy.late_return IS 'A session that was closed because its agent was gone, and the agent comes back: keep_terminated sends it a stop; readopt puts the session back if the hub says that it still runs, as far as its profile can ask.';
+ALTER TABLE reconciler.episode
+  ADD COLUMN owed text CHECK (owed IN ('stop', 'readopt')),
+  ADD COLUMN owed_since timestamptz,
+  ADD COLUMN owed_until timestamptz;
+CREATE INDEX episode_owed ON reconciler.episode (binding_id, session_id) WHERE owed IS NOT NULL;
+COMMENT ON COLUMN reconciler.episode.owed IS 'The session was closed without its agent: what the agent gets when it comes back; NULL: nothing.';
+COMMENT ON COLUMN reconciler.episode.owed_since IS 'Closed at.';
+COMMENT ON COLUMN reconciler.episode.owed_until IS 'An agent that comes back later gets nothing.';
+
 -- Indexes for those states too.
 CREATE OR REPLACE FUNCTION create_control_plane(schema_name name DEFAULT current_schema())
   RETURNS TABLE (item text, status text, detail text)

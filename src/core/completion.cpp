@@ -109,7 +109,7 @@ std::optional<Completion> by_awaited(const Facts& f, std::string* why) {
   if (fate_of(*command) == CommandFate::completed)
     return Completion{rest_began(f, command->completed), cat({name, " completed"}), f.policy->completed_becomes, "user_requested"};
   return Completion{rest_began(f, command->completed), cat({name, " failed: ", command->error.empty() ? "no reason given" : command->error}),
-                    f.policy->becomes, "error"};
+                    f.policy->becomes, "error", has_agent(f) ? Owed::stop : Owed::nothing};
 }
 
 }  // namespace
@@ -141,7 +141,7 @@ Answer completion_proven(const Facts& f, std::string* why) {
     return wait(Action::finalize, plus(proof->since, rest), Blocked::finalize_rest,
                 cat({proof->proof, " ", span(rested), " ago and rests until ", span(rest), " have passed"}));
   Verdict verdict = close(Action::finalize, f.policy, proof->reason, cat({proof->proof, " ", span(rested), " ago; the session becomes ", proof->becomes}));
-  verdict.becomes = proof->becomes;
+  verdict.becomes = proof->becomes, verdict.owes = proof->owes;
   return verdict;
 }
 

@@ -78,7 +78,9 @@ Answer agent_gone(const Facts& f, std::string* why) {
   if (!f.policy->infers)
     return wait(Action::wait, {}, Blocked::none, cat({gone_so_far(f), "; such sessions end by proof only: it is shown, never closed"}));
   if (!gone_long_enough(f)) return {};
-  return close(Action::force, f.policy, f.policy->reason, gone_so_far(f));
+  Verdict verdict = close(Action::force, f.policy, f.policy->reason, gone_so_far(f));
+  verdict.owes = owed_by(f);
+  return verdict;
 }
 
 Answer agent_gone_waiting(const Facts& f, std::string* why) {

@@ -10,6 +10,7 @@
 namespace reconciler {
 
 enum class WhenSpent { quarantine, close_unconfirmed };
+enum class LateReturn { keep_terminated, readopt };  // what becomes of a closed session whose agent comes back with it
 enum class NoAgent { close, show };  // what becomes of a session without an agent
 
 inline constexpr const char* start_session = "start_session";
@@ -30,6 +31,8 @@ struct Policy {
   std::string awaits;
   std::string completed_becomes;
   Duration acknowledged_timeout = minutes(10);  // awaits start_session: what the agent has from its acknowledgement
+
+  LateReturn late_return = LateReturn::keep_terminated;
 
   std::string retry_action = "stop_session";  // '' = nothing is sent for this state
   int max_attempts = 8;

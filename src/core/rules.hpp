@@ -13,6 +13,9 @@ using Answer = std::optional<Verdict>;
 // verdict.cpp
 Answer terminal(const Facts&, std::string* why);
 Answer held(const Facts&, std::string* why);
+// late.cpp
+Answer late_agent(const Facts&, std::string* why);
+// verdict.cpp
 Answer policy_off(const Facts&, std::string* why);
 Answer fresh(const Facts&, std::string* why);
 // completion.cpp
@@ -36,6 +39,7 @@ Verdict close(Action force_or_finalize, const Policy*, std::string reason, std::
 
 // What the evidence says of the session's agent now; unknown where nobody ever asked.
 Presence agent_presence(const Facts&);
+bool is_held(const Facts&);
 bool has_agent(const Facts&);
 std::string agent_name(const Facts&);            // agent "k8s-1"
 std::string describe_evidence(const Facts&);     // for traces: source, age, instance, detail
@@ -50,7 +54,7 @@ CommandFate fate_of(const Command&);
 // What an inputs line says of it.
 std::string describe(const Command&, Time now);
 // Proof that the session has ended, or has reached the state it was on its way to; and when its rest began.
-struct Completion { Time since{}; std::string proof, becomes, reason; };
+struct Completion { Time since{}; std::string proof, becomes, reason; Owed owes = Owed::nothing; };
 std::optional<Completion> completion_of(const Facts&, std::string* why);
 // Whether what is on record proves something and carries no time of its own, or one that lies ahead: it rests from
 // our first sight of it.
@@ -58,6 +62,8 @@ bool rests_from_sight(const Policy*, const CommandHistory&, Time now);
 
 // The start that is the session's newest command; nullptr: there is none, or another one came after.
 const Command* newest_start(const Facts&);
+// What its agent may still have of a session that is closed without it.
+Owed owed_by(const Facts&);
 // When the agent took it over; empty: it never did, as far as is on record.
 std::optional<Time> acknowledged(const Command&);
 

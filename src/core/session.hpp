@@ -22,6 +22,9 @@ struct Session {
   std::vector<std::optional<std::string>> route;  // further columns that every WHERE repeats
 };
 
+// What is still to be done for a session that we closed while its agent was not there to end it.
+enum class Owed { nothing, stop, readopt };
+
 // One stay of a session in a watched state. Another state, agent, runtime id or created_at is another
 // episode. Attempts and idempotency keys belong to it. Source: table reconciler.episode.
 struct Episode {
@@ -49,6 +52,8 @@ struct Episode {
   std::optional<std::string> last_command_seen;  // the newest stop in the command table when the open try was claimed
   std::string last_would;           // observe mode: rule and action noted last
   bool detected = false;            // counted as stuck
+  Owed owed = Owed::nothing;        // the session was closed by us, its agent comes back
+  std::optional<Time> owed_until;   // … by then, or never
 };
 
 // A command of the application (or of the hub on our behalf) from its command table.

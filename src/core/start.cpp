@@ -38,7 +38,9 @@ Answer start_acknowledged(const Facts& f, std::string* why) {
     return wait(Action::wait, {}, Blocked::contradiction,
                 cat({agent_name(f), " says that it completed the start, but the session is still ", f.session.state, "; it is shown"}));
   if (age < limit) return wait(Action::force, plus(f.now, limit - age), Blocked::none, text);
-  return close(Action::force, f.policy, "timeout", cat({text, " and the session is still ", f.session.state}));
+  Verdict verdict = close(Action::force, f.policy, "timeout", cat({text, " and the session is still ", f.session.state}));
+  verdict.owes = Owed::stop;
+  return verdict;
 }
 
 }  // namespace reconciler::rules

@@ -72,8 +72,10 @@ Answer terminal(const Facts& f, std::string* why) {
   return wait(Action::wait, {}, Blocked::none, cat({"the session has ended: ", in_quotes(f.session.state), " is a terminal state"}));
 }
 
+bool is_held(const Facts& f) { return f.hold && f.hold->until > f.now; }
+
 Answer held(const Facts& f, std::string* why) {
-  if (!f.hold || f.hold->until <= f.now) {
+  if (!is_held(f)) {
     if (why) *why = f.hold ? cat({"a hold of ", f.hold->actor, " ended at ", instant(f.hold->until)}) : std::string("no hold");
     return {};
   }
@@ -128,6 +130,7 @@ struct Rule {
 // The first that matches decides. Order is meaning: what is proven comes before what is configured, what is
 // configured before what is inferred, and evidence before tries, so that a quarantine ends by evidence.
 constexpr std::array table{
+    Rule{"late_agent", "it was closed, and its agent may still have it", rules::late_agent, false},
     Rule{"terminal", "the session has ended", rules::terminal, false},
     Rule{"held", "an operator holds it", rules::held, false},
     Rule{"completion_proven", "it is proven to have ended, or to be where it was going", rules::completion_proven, false},
@@ -174,6 +177,10 @@ const std::vector<RuleName>& rule_names() {
     return all;
   }();
   return names;
+}
+
+bool wants_session_status(const Facts& f) {
+  return f.episode.owed == Owed::readopt && rules::agent_presence(f) == Presence::present;
 }
 
 bool is_stuck(const Facts& facts, const Verdict& verdict) {

@@ -46,6 +46,7 @@ struct Verdict {
   Blocked blocked_by = Blocked::none;
   std::string becomes;                 // finalize, force: the state to write
   std::string reason;                  // finalize, force, quarantine: of the change
+  Owed owes = Owed::nothing;           // finalize, force: what is to be done once its agent is there
   std::string text;                    // one sentence for people
 };
 
@@ -62,6 +63,9 @@ Verdict judge(const Facts&, std::vector<TraceStep>* trace = nullptr);
 
 struct RuleName { std::string_view name, title; };
 const std::vector<RuleName>& rule_names();  // in the order they are asked; for the docs and explain_session
+
+// Whether the hub's word about the session itself matters now.
+bool wants_session_status(const Facts&);
 
 // Stuck: past its threshold, quarantined, without an agent where one is mapped, or contradicted.
 bool is_stuck(const Facts&, const Verdict&);

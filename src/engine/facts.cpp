@@ -58,6 +58,11 @@ std::string evidence_json(const Facts& facts, const Verdict& verdict) {
   return out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+std::string command_for(const Binding& binding, const Tracked& tracked) {
+  const Policy* policy = binding.policy(tracked.session.state);
+  return tracked.episode.owed == Owed::stop || !policy ? "stop_session" : policy->retry_action;
+}
+
 std::string would_mark(const Verdict& verdict) {
   return std::string(verdict.rule) + " " + to_string(verdict.action);
 }

@@ -13,6 +13,9 @@ Facts facts_of(const Binding&, const Observer&, const Tracked&, bool hub_set, Ti
 // What the verdict rested on, as a JSON object: the agent's record, the session's ages, thresholds.
 std::string evidence_json(const Facts&, const Verdict&);
 
+// The command that a retry of it sends.
+std::string command_for(const Binding&, const Tracked&);
+
 // Rule and action in one word; observe mode notes each only once per episode.
 std::string would_mark(const Verdict&);
 

@@ -26,6 +26,7 @@ constexpr std::size_t most_retries = 2000;
 bool needs_evidence(const Binding& binding, const Tracked& tracked, Time now) {
   if (!tracked.session.agent) return false;
   if (tracked.hold && tracked.hold->until > now) return false;
+  if (tracked.episode.owed != Owed::nothing) return true;
   const Policy* policy = binding.policy(tracked.session.state);
   if (!policy || !policy->enabled) return false;
   return !policy->stuck_after || tracked.episode.retry_requested ||
@@ -49,6 +50,7 @@ PassEnd Pass::run(bool ask_again) {
     store_.forget_departed();
     sweep_policies(Sweep::all_but_inferred_forces);
     sweep_completed();
+    sweep_owed();
     force_inferred();
     if (ask_again && !unknown_agents_.empty() && hub_) {
       waiter_.wait(-1, store_.binding().limits.observation_spacing);
@@ -113,6 +115,14 @@ void Pass::sweep_completed() {
   }
 }
 
+void Pass::sweep_owed() {
+  Cursor cursor;
+  while (!cursor.done) {
+    std::vector<Tracked> batch = store_.scan_owed(cursor);
+    if (!batch.empty()) handle(batch, Sweep::all_but_inferred_forces);
+  }
+}
+
 void Pass::handle(std::vector<Tracked>& batch, Sweep sweep) {
   Time now = store_.now();
   std::set<std::string> agents;
@@ -170,7 +180,8 @@ void Pass::ask_progress(std::vector<Tracked>& batch) {
       by_command[*episode.hub_command_id] = &tracked;
     // A quarantined session is looked at about once an hour.
     const bool hourly = episode.quarantined && (store_.now() - *episode.quarantined) % hours(1) < store_.binding().limits.interval;
-    if (hub_->profile().can_ask_session() && hourly && !episode.session_gone)
+    const Facts facts = facts_of(store_.binding(), observer_, tracked, true, store_.now());
+    if (hub_->profile().can_ask_session() && (hourly || wants_session_status(facts)) && !episode.session_gone)
       by_session[tracked.session.key] = &tracked;
   }
   const auto ids = [](const auto& map) {
@@ -189,11 +200,15 @@ void Pass::ask_progress(std::vector<Tracked>& batch) {
           tracked.episode.accepted_at.reset();
       }
   if (!by_session.empty())
-    for (auto& [key, answer] : hub_->session_status(ids(by_session)))
-      if (answer == SessionAnswer::gone) {
-        store_.record_progress(start_, *by_session.at(key), CommandProgress::unclear, answer, "");
-        by_session.at(key)->episode.session_gone = store_.now();
+    for (auto& [key, answer] : hub_->session_status(ids(by_session))) {
+      Tracked& tracked = *by_session.at(key);
+      if (tracked.episode.owed != Owed::nothing) {
+        store_.settle_late(start_, tracked, answer);
+      } else if (answer == SessionAnswer::gone) {
+        store_.record_progress(start_, tracked, CommandProgress::unclear, answer, "");
+        tracked.episode.session_gone = store_.now();
       }
+    }
 }
 
 void Pass::sort_verdict(Tracked& tracked, Sweep sweep, Batch& batch) {
@@ -339,7 +354,7 @@ Dispatch Pass::dispatch_of(const Tracked& tracked, const Claim& claim) const {
   const Session& session = tracked.session;
   return {.command = {.command_id = claim.command_id,
                       .agent = *session.agent,
-                      .action = store_.binding().policy(session.state)->retry_action,
+                      .action = command_for(store_.binding(), tracked),
                       .session = session.key,
                       .runtime = session.runtime.value_or(""),
                       .reason = "stuck in " + session.state,

@@ -93,6 +93,8 @@ class Store {
   virtual void note_stuck(const PassStart&, const std::vector<const Tracked*>&) = 0;
   // Sessions outside the watched states whose newest stop was completed lately.
   virtual std::vector<Tracked> scan_completed(Cursor&) = 0;
+  // Sessions that we closed and whose agent may still have them.
+  virtual std::vector<Tracked> scan_owed(Cursor&) = 0;
   // Distinct agents that sessions in `state` name, at most `limit`: asked about together, a hub lists them once.
   virtual std::vector<std::string> agents_of(const std::string& state, std::int64_t limit) = 0;
   // Non-terminal sessions in watched states.
@@ -113,6 +115,9 @@ class Store {
   virtual void record(const PassStart&, const std::vector<Attempt>&) = 0;
   // Progress of an accepted try, or a session that the hub calls gone. `failed` carries the agent's error.
   virtual void record_progress(const PassStart&, const Tracked&, CommandProgress, SessionAnswer, const std::string& error) = 0;
+  // The hub's word about a session that we closed and would take back: running or suspended, it is what it was before,
+  // where the row still is as we left it; gone, the matter is settled.
+  virtual void settle_late(const PassStart&, const Tracked&, SessionAnswer) = 0;
   virtual void quarantine(const PassStart&, const Tracked&, const Verdict&, const std::string& evidence) = 0;
 
   // Closes each session whose row still is what the verdict rested on, with its event, audit row, counters and

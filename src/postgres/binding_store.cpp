@@ -98,6 +98,7 @@ Policy read_policy(Rows::Row row) {
   p.awaits = row.maybe_text("awaits").value_or("");
   p.completed_becomes = row.maybe_text("completed_becomes").value_or("");
   p.acknowledged_timeout = row.span("acknowledged_timeout");
+  p.late_return = row.view("late_return") == "readopt" ? LateReturn::readopt : LateReturn::keep_terminated;
   p.retry_action = row.maybe_text("retry_action").value_or("");
   p.max_attempts = static_cast<int>(row.integer("max_attempts"));
   p.retry_base = row.span("retry_base");

@@ -100,6 +100,11 @@ std::string Statements::find() const {
          cast("$1::text", t.key) + " LIMIT 2";
 }
 
+std::string Statements::sessions() const {
+  const SessionsTable& t = m_.sessions;
+  return "SELECT " + session_list("s") + " FROM " + t.qualified + " AS s WHERE " + in("s", t.key) + " = ANY($1::text[]::" + t.key.type + "[])";
+}
+
 std::string Statements::scan_completed() const {
   const SessionsTable& t = m_.sessions;
   const CommandsTable& c = *m_.commands;

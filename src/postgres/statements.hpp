@@ -23,6 +23,8 @@ class Statements {
   std::string scan(const std::string& state, bool started, bool nulls) const;
   // $1 key; one session in any state.
   std::string find() const;
+  // $1 keys; those sessions in any state.
+  std::string sessions() const;
   // $1 commands created after (timestamptz), $2 key of the cursor or NULL, $3 limit.
   std::string scan_completed() const;
   // $1 keys; columns session, stop (bool), id, action, status, created, sent, acknowledged, completed, error, sendable (bool).

@@ -6,6 +6,7 @@
 //   store_attempts.cpp  claim, record, progress, quarantine
 //   store_finish.cpp    close with event and audit; what would be done
 //   store_brake.cpp     the budget of forces
+//   store_late.cpp      what is owed to agents that come back
 //   store_leftover.cpp  what a forced session may leave behind
 //   store_pass.cpp      begin and end of a pass
 #pragma once
@@ -31,6 +32,12 @@ enum class Rights { owner, caller };
 std::string how_ids_compare(const AttachedBinding&);
 UserError unknown_session(const AttachedBinding&, const std::string& key);
 
+// What an episode that begins has not done yet: an assignment of its columns.
+inline constexpr const char* no_tries_yet =
+    "attempts = 0, accepted = 0, tries = 0, first_accepted = NULL, command_id = NULL, hub_command_id = NULL, accepted_at = NULL, lease_until = NULL,"
+    " last_attempt = NULL, last_result = '', next_attempt = NULL, unreachable_since = NULL, quarantined = NULL, write_failed = NULL, write_error = '', write_locked = NULL, session_gone = NULL,"
+    " retry_requested = NULL, last_command_seen = NULL, last_would = ''";
+
 class PgStore final : public Store {
  public:
   PgStore(AttachedBinding binding, TransactionMode mode, Rights rights = Rights::owner)
@@ -46,6 +53,7 @@ class PgStore final : public Store {
 
   std::vector<Tracked> scan(const std::string& state, Cursor&) override;
   std::vector<Tracked> scan_completed(Cursor&) override;
+  std::vector<Tracked> scan_owed(Cursor&) override;
   void forget_departed() override;
   void note_stuck(const PassStart&, const std::vector<const Tracked*>&) override;
   std::vector<std::string> agents_of(const std::string& state, std::int64_t limit) override;
@@ -63,6 +71,7 @@ class PgStore final : public Store {
   std::vector<Claim> claim(const PassStart&, const std::vector<const Tracked*>&, Duration lease) override;
   void record(const PassStart&, const std::vector<Attempt>&) override;
   void record_progress(const PassStart&, const Tracked&, CommandProgress, SessionAnswer, const std::string& error) override;
+  void settle_late(const PassStart&, const Tracked&, SessionAnswer) override;
   void quarantine(const PassStart&, const Tracked&, const Verdict&, const std::string& evidence) override;
 
   Finished finish(const PassStart&, const std::vector<Closing>&, Budget) override;
@@ -106,6 +115,8 @@ class PgStore final : public Store {
   struct Image { std::string before, after; };  // of a closed row, as JSON
   std::map<std::string, Image> write_theirs(const PassStart&, const std::vector<const Closing*>&, Time at);
   std::vector<Event> closing_events(const std::vector<const Closing*>&, const std::map<std::string, Image>&);
+  void end_episodes(const std::vector<const Closing*>& closed, Time at);
+  void settle_accepted(const PassStart&, const std::vector<const Attempt*>&, Time at);
   void spare_the_present(const std::vector<const Closing*>&, std::set<std::string>& spared);
   std::int64_t spend(std::int64_t wanted, Budget, Time now, std::optional<Time>& frees);
   void give_back(std::int64_t unused, Budget, Time now);

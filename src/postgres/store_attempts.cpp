@@ -88,10 +88,10 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
         " FROM (SELECT $1::int AS binding, u.* FROM unnest($3::text[], $4::timestamptz[], $5::text[]) AS u(key, lease, seen) OFFSET 0) AS t"
         " WHERE e.binding_id = t.binding AND e.session_id = t.key AND (e.lease_until IS NULL OR e.lease_until <= $2 OR e.lease_until > $6)"
         "   AND NOT EXISTS (SELECT FROM reconciler.hold h WHERE h.binding_id = t.binding AND h.session_id = t.key AND h.until > $2)"
-        " RETURNING e.session_id, e.command_id, e.lease_until, e.attempts + 1 AS attempt, e.state, e.agent_id"
+        " RETURNING e.session_id, e.command_id, e.lease_until, e.attempts + 1 AS attempt, e.state, e.agent_id, e.owed"
         "), written AS ("
         " INSERT INTO reconciler.event (pass_id, at, schema_name, table_name, actor, session_id, kind, from_state, rule, evidence)"
-        " SELECT $7, $2, $8, $9, $10, session_id, 'retry', state, 'retry_due',"
+        " SELECT $7, $2, $8, $9, $10, session_id, 'retry', state, CASE WHEN owed IS NULL THEN 'retry_due' ELSE 'late_agent' END,"
         "   jsonb_build_object('command_id', command_id, 'attempt', attempt, 'agent_id', agent_id) FROM claimed RETURNING id"
         ") SELECT c.session_id, c.command_id, c.attempt, c.lease_until, w.first, w.last FROM claimed c, (SELECT min(id) AS first, max(id) AS last FROM written) AS w",
         {Param::integer(b_.binding.id), Param::time(at), Param::texts(keys), Param::times(leases), Param::texts(seen),
@@ -175,7 +175,7 @@ void PgStore::record(const PassStart& pass, const std::vector<Attempt>& attempts
         const Delivery& delivery = attempt->delivery;
         const Outcome outcome = outcome_of(delivery);
         const Policy* policy = b_.binding.policy(s.state);
-        const Duration delay = policy ? backoff(*policy, std::max(1, attempt->tracked->episode.tries + 1), seed_of(s.key)) : Duration(minutes(1));
+        const Duration delay = backoff(policy ? *policy : Policy{}, std::max(1, attempt->tracked->episode.tries + 1), seed_of(s.key));
         keys.push_back(s.key), commands.push_back(attempt->command_id), labels.push_back(outcome.label);
         details.push_back(delivery.detail.empty() ? std::nullopt : std::optional(valid_text(delivery.detail, 500)));
         hub_ids.push_back(outcome.accepted ? std::optional(delivery.hub_command_id.empty() ? attempt->command_id : valid_text(delivery.hub_command_id, 200)) : std::nullopt);
@@ -212,6 +212,7 @@ void PgStore::record(const PassStart& pass, const std::vector<Attempt>& attempts
            Param::text(b_.table), Param::text(actor_)});
       for (Rows::Row row : recorded) count(b_.binding.id, "reconciler_retries_total", row.text("label"), static_cast<double>(row.integer("n")));
       if (!recorded.empty()) announce(b_, pass.pass_id, recorded[0].integer("first"), recorded[0].integer("last"));
+      settle_accepted(pass, ordered, at);
     });
   });
 }

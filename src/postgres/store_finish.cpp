@@ -119,8 +119,7 @@ Store::Finished PgStore::close_in_transaction(const PassStart& pass, const std::
   std::vector<Event> events = closing_events(wanted, images);
   for (Event& event : leftovers(closed)) events.push_back(std::move(event));
   ours([&] {
-    query_batch("DELETE FROM reconciler.episode e USING (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(key) OFFSET 0) AS t WHERE e.binding_id = t.binding AND e.session_id = t.key",
-                {Param::integer(b_.binding.id), Param::texts(keys)});
+    end_episodes(closed, at);
     // hold_session() locks the episode when it has written its hold: either it comes first and is seen here, or it
     // waits for us and finds the session ended.
     if (!held(keys, at).empty()) {

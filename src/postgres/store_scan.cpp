@@ -40,6 +40,9 @@ Episode read_episode(Rows::Row row) {
   e.session_gone = row.maybe_time("session_gone"), e.retry_requested = row.maybe_time("retry_requested");
   e.last_command_seen = row.maybe_text("last_command_seen"), e.last_would = row.text("last_would");
   e.detected = row.boolean("detected");
+  const std::string owed = row.maybe_text("owed").value_or("");
+  e.owed = owed == "stop" ? Owed::stop : owed == "readopt" ? Owed::readopt : Owed::nothing;
+  e.owed_until = row.maybe_time("owed_until");
   return e;
 }
 
@@ -232,9 +235,7 @@ void PgStore::begin_episodes(const std::vector<const Tracked*>& fresh, Time at) 
   const Rows begun = query_batch("INSERT INTO reconciler.episode AS e (binding_id, first_seen, session_id, state, agent_id, runtime_id, created, entered, completion_seen, detected)"
         " SELECT $1, $2, t.* FROM unnest($3, $4, $5, $6, $7, $8, $9, $10) AS t ON CONFLICT (binding_id, session_id) DO UPDATE SET"
         " state = excluded.state, agent_id = excluded.agent_id, runtime_id = excluded.runtime_id, created = excluded.created, first_seen = excluded.first_seen,"
-        " entered = excluded.entered, completion_seen = excluded.completion_seen, attempts = 0, accepted = 0, tries = 0, first_accepted = NULL, command_id = NULL,"
-        " hub_command_id = NULL, accepted_at = NULL, lease_until = NULL, last_attempt = NULL, last_result = '', next_attempt = NULL, unreachable_since = NULL,"
-        " quarantined = NULL, write_failed = NULL, write_error = '', write_locked = NULL, session_gone = NULL, retry_requested = NULL, last_command_seen = NULL, last_would = '', detected = excluded.detected"
+        " entered = excluded.entered, completion_seen = excluded.completion_seen, detected = excluded.detected, owed = NULL, owed_since = NULL, owed_until = NULL, " + std::string(no_tries_yet) +
         " WHERE (e.state, e.agent_id, e.runtime_id, e.created) IS DISTINCT FROM (excluded.state, excluded.agent_id, excluded.runtime_id, excluded.created)"
         " RETURNING e.state, e.detected",
         {Param::integer(b_.binding.id), Param::time(at), Param::texts(keys), Param::texts(states), Param::texts(agents), Param::texts(runtimes),
@@ -258,6 +259,11 @@ void PgStore::count_stuck(const std::map<std::string, double>& by_state, double 
 
 // Episodes whose session is no longer what it was are over: one look that finds the row in another state ends one.
 void PgStore::forget_departed() {
+  transactions_.run("forgetting what was owed too long", [&] {
+    ours([&] {
+      query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND owed IS NOT NULL AND owed_until <= $2", {Param::integer(b_.binding.id), Param::time(now())});
+    });
+  });
   std::string after;
   for (bool more = true; more;) {
     more = transactions_.run("looking for departed sessions", [&] {

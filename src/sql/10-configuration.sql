@@ -122,13 +122,15 @@ CREATE TABLE reconciler.policy (
   awaits            text CHECK (awaits IN ('start_session', 'hibernate_session', 'wake_session')),
   completed_becomes text,
   acknowledged_timeout interval NOT NULL DEFAULT '10 min' CHECK (acknowledged_timeout BETWEEN '0' AND '365 days'),
+  late_return       text NOT NULL DEFAULT 'keep_terminated' CHECK (late_return IN ('keep_terminated', 'readopt')),
   PRIMARY KEY (binding_id, state),
   CONSTRAINT becomes_another_state CHECK (becomes <> state),
   CONSTRAINT force_not_before_stuck CHECK (gone_after >= stuck_after),
   CONSTRAINT retry_cap_not_below_base CHECK (retry_cap >= retry_base),
   CONSTRAINT close_unconfirmed_needs_user_request CHECK (when_spent = 'quarantine' OR user_requested),
   CONSTRAINT completed_becomes_another_state CHECK (completed_becomes <> state),
-  CONSTRAINT start_is_sent_where_awaited CHECK (retry_action IS DISTINCT FROM 'start_session' OR awaits IS NOT DISTINCT FROM 'start_session')
+  CONSTRAINT start_is_sent_where_awaited CHECK (retry_action IS DISTINCT FROM 'start_session' OR awaits IS NOT DISTINCT FROM 'start_session'),
+  CONSTRAINT readopt_where_no_user_asked CHECK (late_return = 'keep_terminated' OR NOT user_requested)
 );
 COMMENT ON TABLE reconciler.policy IS 'One row per binding and watched state: thresholds, retries, what an orphan becomes. Edit with UPDATE; the next pass obeys.';
 COMMENT ON COLUMN reconciler.policy.binding_id IS 'Whose policy.';
@@ -154,6 +156,7 @@ COMMENT ON COLUMN reconciler.policy.infers IS 'An agent that is gone closes its 
 COMMENT ON COLUMN reconciler.policy.awaits IS 'Command that such a session waits for beside a stop; NULL: none. wake_session is resume_session too.';
 COMMENT ON COLUMN reconciler.policy.completed_becomes IS 'State that is written when that command is proven to have completed; NULL: the session is shown.';
 COMMENT ON COLUMN reconciler.policy.acknowledged_timeout IS 'A start that its agent acknowledged so long ago has failed.';
+COMMENT ON COLUMN reconciler.policy.late_return IS 'A session that was closed because its agent was gone, and the agent comes back: keep_terminated sends it a stop; readopt puts the session back if the hub says that it still runs, as far as its profile can ask.';
 COMMENT ON CONSTRAINT becomes_another_state ON reconciler.policy IS 'Let becomes be the state in which such a session has ended.';
 COMMENT ON CONSTRAINT force_not_before_stuck ON reconciler.policy IS 'Make gone_after at least as long as stuck_after: a session would else be closed before it is stuck.';
 COMMENT ON CONSTRAINT retry_cap_not_below_base ON reconciler.policy IS 'Make retry_cap at least as long as retry_base.';

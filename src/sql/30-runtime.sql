@@ -79,8 +79,12 @@ CREATE TABLE reconciler.episode (
   last_command_seen text,
   last_would        text NOT NULL DEFAULT '',
   detected          boolean NOT NULL DEFAULT false,
+  owed              text CHECK (owed IN ('stop', 'readopt')),
+  owed_since        timestamptz,
+  owed_until        timestamptz,
   PRIMARY KEY (binding_id, session_id)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+CREATE INDEX episode_owed ON reconciler.episode (binding_id, session_id) WHERE owed IS NOT NULL;
 COMMENT ON TABLE reconciler.episode IS 'One stay of a session in a watched state, with its attempts: narrow, so that a retry never writes the session''s own row.';
 COMMENT ON COLUMN reconciler.episode.binding_id IS 'Whose session.';
 COMMENT ON COLUMN reconciler.episode.session_id IS 'Key of the session as text.';
@@ -112,6 +116,9 @@ COMMENT ON COLUMN reconciler.episode.retry_requested IS 'An operator asked for a
 COMMENT ON COLUMN reconciler.episode.last_command_seen IS 'Newest stop in the command table when the last try was claimed.';
 COMMENT ON COLUMN reconciler.episode.last_would IS 'observe mode: what was noted last.';
 COMMENT ON COLUMN reconciler.episode.detected IS 'Counted in sessions_stuck_terminating_total.';
+COMMENT ON COLUMN reconciler.episode.owed IS 'The session was closed without its agent: what the agent gets when it comes back; NULL: nothing.';
+COMMENT ON COLUMN reconciler.episode.owed_since IS 'Closed at.';
+COMMENT ON COLUMN reconciler.episode.owed_until IS 'An agent that comes back later gets nothing.';
 
 CREATE TABLE reconciler.agent_evidence (
   binding_id        integer NOT NULL REFERENCES reconciler.binding ON DELETE CASCADE,

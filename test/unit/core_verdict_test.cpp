@@ -24,7 +24,7 @@ TEST(Verdict, TheTableInOrder) {
     names.push_back(rule.name);
     EXPECT_FALSE(rule.title.empty()) << rule.name;
   }
-  EXPECT_EQ(names, (std::vector<std::string_view>{"terminal", "held", "completion_proven", "policy_off", "fresh", "no_agent", "agent_gone",
+  EXPECT_EQ(names, (std::vector<std::string_view>{"late_agent", "terminal", "held", "completion_proven", "policy_off", "fresh", "no_agent", "agent_gone",
                                                   "agent_gone_waiting", "start_acknowledged", "command_open", "agent_unknown", "tries_spent", "retry_due", "alive"}));
 }
 
@@ -233,6 +233,7 @@ const std::vector<Case> layers{
     {"completion_proven", [](World& w) { w.completed_stop(); }},
     {"held", [](World& w) { w.hold = Hold{noon + hours(1), "", ""}; }},
     {"terminal", [](World& w) { w.terminal = true; }},
+    {"late_agent", [](World& w) { w.hold.reset(), w.episode.owed = Owed::stop; }},
 };
 
 }  // namespace

@@ -161,6 +161,36 @@ TEST_F(PassTest, RetriesAreClaimedAFewHundredAtATime) {
   EXPECT_EQ(hub.sent.size(), 600u);
 }
 
+TEST_F(PassTest, AStopThatIsOwedGoesOutWhenTheAgentIsBack) {
+  Tracked& t = store.add("s", "a", hours(1), "terminated");
+  t.episode.owed = Owed::stop;
+  run();
+  EXPECT_TRUE(hub.sent.empty());
+  store.clock += minutes(1), hub.says["a"] = Presence::gone;
+  run();
+  EXPECT_TRUE(hub.sent.empty());
+  store.clock += minutes(1), hub.says["a"] = Presence::present;
+  run();
+  EXPECT_EQ(hub.sent, std::vector<std::string>{"key-s"});
+  EXPECT_EQ(hub.actions, std::vector<std::string>{"stop_session"});
+}
+
+TEST_F(PassTest, WhatIsTakenBackIsAskedAboutWhenTheAgentIsBack) {
+  hub.the_profile = with_sessions();
+  store.add("runs", "a", hours(1), "terminated").episode.owed = Owed::readopt;
+  store.add("gone", "a", hours(1), "terminated").episode.owed = Owed::readopt;
+  store.add("unclear", "a", hours(1), "terminated").episode.owed = Owed::readopt;
+  hub.sessions = {{"runs", SessionAnswer::running}, {"gone", SessionAnswer::gone}};
+  run();
+  EXPECT_FALSE(store.logged("readopt runs"));
+  store.clock += minutes(1), hub.says["a"] = Presence::present;
+  run();
+  EXPECT_TRUE(store.logged("readopt runs"));
+  EXPECT_TRUE(store.logged("late gone gone"));
+  EXPECT_FALSE(store.logged("readopt unclear"));
+  EXPECT_TRUE(hub.sent.empty());
+}
+
 TEST_F(PassTest, AFailureEndsThePassByItself) {
   store.add("s", "a", minutes(30));
   waiter.cancel = true;

@@ -10,13 +10,16 @@
 
 namespace reconciler::test {
 
-inline Profile standard_like() {
+inline Profile standard_like(const std::string& more = "") {
   return Profile("standard", R"({"authoritative": true, "idempotent": true,
     "hub": {"instance": "/hub/instance_id", "scope": "/hub/scope", "scopes": {"fleet": true}, "complete": "/complete"},
     "agent": {"id": "/id", "status": "/status", "statuses": {"connected": "connected"}},
     "list_agents": {"method": "GET", "path": "/v1/agents", "agents": "/agents", "next": "/next", "next_parameter": "next", "answers": [{"status": 200, "means": "agents"}]},
     "ask_agent": {"method": "GET", "path": "/v1/agents/{agent_id}", "answers": [{"status": 200, "means": "agent"}]},
-    "send": {"method": "POST", "path": "/v1/agents/{agent_id}/commands", "body": {"command_id": "{command_id}"}, "answers": [{"status": 202, "means": "accepted"}]}})");
+    "send": {"method": "POST", "path": "/v1/agents/{agent_id}/commands", "body": {"command_id": "{command_id}"}, "answers": [{"status": 202, "means": "accepted"}]})" + more + "}");
+}
+inline Profile with_sessions() {
+  return standard_like(R"(, "ask_session": {"method": "GET", "path": "/v1/sessions/{session_id}", "answers": [{"status": 200, "means": "running"}]})");
 }
 
 struct FakeStore final : Store {
@@ -66,6 +69,12 @@ struct FakeStore final : Store {
     return found;
   }
   std::vector<Tracked> scan_completed(Cursor& cursor) override { return cursor.done = true, std::vector<Tracked>{}; }
+  std::vector<Tracked> scan_owed(Cursor& cursor) override {
+    std::vector<Tracked> found;
+    for (const Tracked& t : rows)
+      if (t.episode.owed != Owed::nothing) found.push_back(t);
+    return cursor.done = true, found;
+  }
   void forget_departed() override {}
   void note_stuck(const PassStart&, const std::vector<const Tracked*>& s) override { log.push_back("stuck " + std::to_string(s.size())); }
   std::vector<std::string> agents_of(const std::string&, std::int64_t) override {
@@ -91,6 +100,9 @@ struct FakeStore final : Store {
   }
   void record(const PassStart&, const std::vector<Attempt>& a) override { log.push_back("record " + std::to_string(a.size())); }
   void record_progress(const PassStart&, const Tracked&, CommandProgress, SessionAnswer, const std::string&) override {}
+  void settle_late(const PassStart&, const Tracked& t, SessionAnswer answer) override {
+    log.push_back(std::string(answer == SessionAnswer::gone ? "late gone " : "readopt ") + t.session.key);
+  }
   void quarantine(const PassStart&, const Tracked& t, const Verdict&, const std::string&) override { log.push_back("quarantine " + t.session.key); }
   Finished finish(const PassStart&, const std::vector<Closing>& c, Budget budget) override {
     const char* names[] = {"finalize", "force asked", "force inferred"};
@@ -113,7 +125,8 @@ struct FakeHub final : AgentHub {
   FakeStore& store;
   std::map<std::string, Presence> says;  // absent: unknown
   int looks = 0;
-  std::vector<std::string> sent;
+  std::vector<std::string> sent, actions;
+  std::map<std::string, SessionAnswer> sessions;  // absent: unclear
   explicit FakeHub(FakeStore& s) : store(s) {}
   const Profile& profile() const override { return the_profile; }
   std::map<std::string, Sighting> look(const std::vector<std::string>& ids) override {
@@ -131,7 +144,7 @@ struct FakeHub final : AgentHub {
     for (std::vector<Dispatch> commands = next(); !commands.empty(); commands = next())
       for (const Dispatch& one : commands) {
         store.log.push_back("send " + one.command.session);
-        sent.push_back(one.command.command_id);
+        sent.push_back(one.command.command_id), actions.push_back(one.command.action);
         Delivery d;
         d.outcome = Delivery::Outcome::answered, d.meaning = CommandMeaning::accepted;
         done(index++, d);
@@ -139,7 +152,12 @@ struct FakeHub final : AgentHub {
   }
   Duration longest_delivery(std::size_t) const override { return seconds(60); }
   std::map<std::string, Profile::CommandState> command_progress(const std::vector<std::string>&) override { return {}; }
-  std::map<std::string, SessionAnswer> session_status(const std::vector<std::string>&) override { return {}; }
+  std::map<std::string, SessionAnswer> session_status(const std::vector<std::string>& asked) override {
+    std::map<std::string, SessionAnswer> answers;
+    for (const std::string& id : asked)
+      if (sessions.contains(id)) answers[id] = sessions[id];
+    return answers;
+  }
   Totals totals() const override { return {}; }
 };
 

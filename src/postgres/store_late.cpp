@@ -1,0 +1,111 @@
+// Sessions that were closed while their agent was not there. Their episode lives on in the state they were closed in
+// until the agent has come back and got what is owed to it, the row changes, or a day has passed.
+#include <nlohmann/json.hpp>
+
+#include "postgres/store.hpp"
+
+namespace reconciler {
+namespace {
+
+using nlohmann::json;
+using Texts = std::vector<std::optional<std::string>>;
+
+constexpr auto owed_for = hours(24);
+
+Event late_report(const Tracked& tracked, const std::string& outcome) {
+  return {.session = tracked.session.key, .kind = "late_report", .from_state = tracked.session.state, .to_state = {}, .reason = outcome, .rule = "late_agent",
+          .evidence = json{{"agent_id", tracked.session.agent.value_or("")}, {"outcome", outcome}}.dump(-1, ' ', false, json::error_handler_t::replace),
+          .before = {}, .after = {}};
+}
+
+}  // namespace
+
+// In the transaction that closed them, as the extension's owner.
+void PgStore::end_episodes(const std::vector<const Closing*>& closed, Time at) {
+  Texts over, kept, states, owed;
+  for (const Closing* closing : closed) {
+    const Verdict& verdict = closing->verdict;
+    if (verdict.owes == Owed::nothing) {
+      over.push_back(closing->tracked->session.key);
+      continue;
+    }
+    kept.push_back(closing->tracked->session.key), states.push_back(verdict.becomes);
+    owed.push_back(verdict.owes == Owed::stop ? "stop" : "readopt");
+  }
+  if (!over.empty())
+    query_batch("DELETE FROM reconciler.episode e USING (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(key) OFFSET 0) AS t WHERE e.binding_id = t.binding AND e.session_id = t.key",
+                {Param::integer(b_.binding.id), Param::texts(over)});
+  if (!kept.empty())
+    query_batch("UPDATE reconciler.episode e SET state = t.state, first_seen = $2, entered = $2, completion_seen = NULL, detected = false, owed = t.owed, owed_since = $2, owed_until = $3, " +
+                    std::string(no_tries_yet) +
+                    " FROM (SELECT $1::int AS binding, u.* FROM unnest($4::text[], $5::text[], $6::text[]) AS u(key, state, owed) OFFSET 0) AS t WHERE e.binding_id = t.binding AND e.session_id = t.key",
+                {Param::integer(b_.binding.id), Param::time(at), Param::time(at + owed_for), Param::texts(kept), Param::texts(states), Param::texts(owed)});
+}
+
+std::vector<Tracked> PgStore::scan_owed(Cursor& cursor) {
+  return transactions_.run("scanning closed sessions", [&] {
+    std::vector<std::string> keys;
+    ours([&] {
+      for (Rows::Row row : query("SELECT session_id FROM reconciler.episode WHERE binding_id = $1 AND owed IS NOT NULL AND owed_until > $2 AND ($3::text IS NULL OR session_id > $3) ORDER BY session_id LIMIT $4",
+                                 {Param::integer(b_.binding.id), Param::time(now()), Param::text(cursor.key), Param::integer(b_.binding.batch_size)}))
+        keys.push_back(row.text("session_id"));
+    });
+    cursor.done = static_cast<int>(keys.size()) < b_.binding.batch_size;
+    std::vector<Tracked> batch;
+    if (keys.empty()) return batch;
+    cursor.key = keys.back();
+    batch = theirs([&] { return track(query_batch(sql_.sessions(), {Param::texts(keys)})); });
+    // A row that was created again or changed by now is a matter of its own.
+    std::erase_if(batch, [&](const Tracked& tracked) { return !b_.binding.terminal(tracked.session.state); });
+    load_episodes(batch);
+    std::erase_if(batch, [](const Tracked& tracked) { return tracked.episode.owed == Owed::nothing; });
+    return batch;
+  });
+}
+
+// A stop that is owed is settled when the hub has taken it over, or says that there is nothing to stop.
+void PgStore::settle_accepted(const PassStart& pass, const std::vector<const Attempt*>& attempts, Time at) {
+  std::map<std::string, const Tracked*> owing;
+  Texts keys;
+  for (const Attempt* attempt : attempts)
+    if (attempt->tracked->episode.owed != Owed::nothing) owing[attempt->tracked->session.key] = attempt->tracked, keys.push_back(attempt->tracked->session.key);
+  if (owing.empty()) return;
+  std::vector<Event> events;
+  for (Rows::Row row : query_batch("DELETE FROM reconciler.episode e USING (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(key) OFFSET 0) AS t"
+                                   " WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.owed IS NOT NULL AND (e.accepted > 0 OR e.session_gone IS NOT NULL)"
+                                   " RETURNING e.session_id, e.session_gone IS NULL AS accepted",
+                                   {Param::integer(b_.binding.id), Param::texts(keys)}))
+    events.push_back(late_report(*owing.at(row.text("session_id")), row.boolean("accepted") ? "stop accepted" : "session gone"));
+  write_events(b_, pass.pass_id, at, actor_, events);
+}
+
+void PgStore::settle_late(const PassStart& pass, const Tracked& tracked, SessionAnswer answer) {
+  transactions_.run("settling what is owed", [&] {
+    const Param binding = Param::integer(b_.binding.id), session = Param::text(tracked.session.key);
+    std::string before, after, was;
+    const bool due = ours([&] {
+      if (!still_allowed(false) || query("SELECT 1 FROM reconciler.episode WHERE binding_id = $1 AND session_id = $2 AND owed IS NOT NULL FOR UPDATE", {binding, session}).empty()) return false;
+      const Rows rows = query("SELECT before::text AS before, after::text AS after, from_state FROM reconciler.event"
+                              " WHERE session_id = $1 AND schema_name = $2 AND table_name = $3 AND kind IN ('force', 'finalize') ORDER BY id DESC LIMIT 1",
+                              {session, Param::text(b_.schema), Param::text(b_.table)});
+      if (rows.empty()) return answer == SessionAnswer::gone;  // its event has left by retention
+      before = rows[0].maybe_text("before").value_or(""), after = rows[0].maybe_text("after").value_or(""), was = rows[0].maybe_text("from_state").value_or("");
+      return true;
+    });
+    if (!due) return;
+    Event event = late_report(tracked, answer == SessionAnswer::gone ? "session gone" : "changed meanwhile");
+    if (answer != SessionAnswer::gone) {
+      const Rows rows = theirs([&] { return query(sql_.undo(), {session, Param::jsonb(std::string_view(before)), Param::jsonb(std::string_view(after))}); });
+      if (rows.size() == 1) {
+        event.reason = "readopted", event.to_state = was;
+        event.before = after, event.after = rows[0].text("after");
+      }
+    }
+    ours([&] {
+      query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND session_id = $2", {binding, session});
+      write_events(b_, pass.pass_id, now(), actor_, {event});
+    });
+  });
+}
+
+}  // namespace reconciler
