@@ -31,6 +31,48 @@ COMMENT ON COLUMN reconciler.episode.owed IS 'The session was closed without its
 COMMENT ON COLUMN reconciler.episode.owed_since IS 'Closed at.';
 COMMENT ON COLUMN reconciler.episode.owed_until IS 'An agent that comes back later gets nothing.';
 
+-- A start carries what the application sent with it.
+UPDATE reconciler.hub_profile SET definition = $profile${
+  "description": "StreamSpace's admin API. It can't say whether an agent is connected, so the heartbeat is judged; it knows no idempotency key.",
+  "authoritative": false,
+  "idempotent": false,
+
+  "agent": {
+    "id": "/agentId",
+    "heartbeat": "/lastHeartbeat"
+  },
+
+  "ask_agent": {
+    "method": "GET", "path": "/api/v1/admin/agents/{agent_id}",
+    "answers": [
+      {"status": 200, "means": "agent"},
+      {"status": 404, "where": {"/error": "Agent not found"}, "means": "unknown_agent"}
+    ]
+  },
+  "send": {
+    "method": "POST", "path": "/api/v1/admin/agents/{agent_id}/command",
+    "body": {
+      "action": "{action}",
+      "sessionId": "{session_id}",
+      "payload": {"sessionId": "{session_id}", "deletePVC": false}
+    },
+    "bodies": {
+      "start_session": {"action": "{action}", "sessionId": "{session_id}", "payload": "{payload}"}
+    },
+    "hub_command_id": "/commandId",
+    "detail": "/error",
+    "answers": [
+      {"status": 201, "where": {"/agentId": "{agent_id}", "/sessionId": "{session_id}"}, "means": "accepted"},
+      {"status": 404, "where": {"/error": "Agent not found"}, "means": "unknown_agent"},
+      {"status": 503, "where": {"/error": "Agent not connected"}, "means": "not_connected"},
+      {"status": [401, 403], "means": "unauthorized"},
+      {"status": 429, "means": "busy"},
+      {"status": 503, "retry_after": true, "means": "busy"},
+      {"status": "4xx", "where": {"/error": {"is": "string"}}, "means": "rejected"}
+    ]
+  }
+}$profile$ WHERE name = 'streamspace' AND built_in;
+
 -- Indexes for those states too.
 CREATE OR REPLACE FUNCTION create_control_plane(schema_name name DEFAULT current_schema())
   RETURNS TABLE (item text, status text, detail text)

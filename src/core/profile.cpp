@@ -8,12 +8,13 @@
 //                  disconnected), `incarnation`, `heartbeat` (RFC 3339), relative to the agent's object
 //   list_agents    optional; with pointers `agents` and `next`, and `next_parameter`
 //   ask_agent      optional beside list_agents; the body of its answer is the agent's object
-//   send           with pointers `hub_command_id` (must be there when accepted) and `detail` (for people)
+//   send           its `bodies` (action → body) come before `body`; with pointers `hub_command_id` (must be there when accepted) and `detail` (for people)
 //   ask_command, ask_session   optional
 //
 // The last five are operations: `method`, `path`, `headers`, `body`, `answers`. Strings in them may hold the
 // placeholders {agent_id} {session_id} {command_id} {platform_resource_id} {action} {reason} {attempt}, those that
-// the operation knows: percent-encoded in path and headers, JSON values in the body ({attempt} alone: a number).
+// the operation knows: percent-encoded in path and headers, JSON values in the body ({attempt} alone: a number). In
+// `bodies` "{payload}", alone, is what the application sent with the command, as JSON.
 // `answers` is asked from the top: {"status": 202 | "4xx" | [401, 403], "retry_after": true, "where": {pointer:
 // value, …}, "means": word}. All values must be there and equal; placeholders stand in them too, {"is": "string"} is
 // any string. The first that fits says what the answer means; where none fits, nothing is known.

@@ -52,6 +52,7 @@ struct CommandRequest {
   std::string command_id;  // idempotency key
   std::string agent, action, session, runtime, reason;
   int attempt = 1;
+  std::string payload{};   // a start: what the application sent with it, as JSON; '' = not known
 };
 
 struct ProfileDefinition;  // core/profile_definition.hpp; nobody else's

@@ -171,7 +171,7 @@ std::vector<Answer> read_answers(const Member& member, const Fields& allowed, st
 }
 
 Operation read_operation(const Member& member, const Fields& allowed, std::initializer_list<std::string_view> meanings) {
-  member.object({"method", "path", "headers", "body", "answers", "agents", "next", "next_parameter", "hub_command_id", "detail"});
+  member.object({"method", "path", "headers", "body", "bodies", "answers", "agents", "next", "next_parameter", "hub_command_id", "detail"});
   Operation operation;
   const Member method = member.at("method");
   operation.method = method.text();
@@ -181,6 +181,12 @@ Operation read_operation(const Member& member, const Fields& allowed, std::initi
   if (const auto headers = member.find("headers")) operation.headers = read_headers(*headers, allowed);
   if (const auto body = member.find("body"))
     operation.body = body->as([&] { return BodyTemplate::parse(body->json(), allowed); });
+  if (const auto bodies = member.find("bodies")) {
+    Fields with_payload = allowed;
+    with_payload.push_back(Field::payload);
+    for (const auto& [action, own] : bodies->members())
+      operation.bodies.emplace(action, own.as([&] { return BodyTemplate::parse(own.json(), with_payload); }));
+  }
   operation.answers = read_answers(member.at("answers"), allowed, meanings);
   operation.agents = maybe_pointer(member, "agents");
   operation.next = maybe_pointer(member, "next");

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <array>
+#include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -18,7 +20,7 @@ using Json = nlohmann::json;
 // Foreign JSON, or nothing: never throws, and refuses what is nested deeper than anything that a hub says.
 std::optional<Json> parse_json(std::string_view);
 
-enum class Field { agent_id, session_id, command_id, platform_resource_id, action, reason, attempt };
+enum class Field { agent_id, session_id, command_id, platform_resource_id, action, reason, attempt, payload };
 // The value of a placeholder as text; a CommandRequest carries those of the other requests too.
 std::string text_of(Field, const CommandRequest&);
 
@@ -28,6 +30,7 @@ class Template {
   static Template parse(const std::string& text, const std::vector<Field>& allowed);  // throws std::invalid_argument
   std::string fill(const CommandRequest&) const;
   std::string fill_encoded(const CommandRequest&) const;  // values percent-encoded
+  bool has(Field) const;
   std::optional<Field> only() const;                      // the template is this placeholder and nothing else
 
  private:
@@ -74,6 +77,7 @@ struct Operation {
   Template path;
   std::vector<std::pair<std::string, Template>> headers;
   std::optional<BodyTemplate> body;
+  std::map<std::string, BodyTemplate, std::less<>> bodies;  // by action, before body
   std::vector<Answer> answers;
   std::optional<Pointer> agents, next, hub_command_id, detail;
   std::string next_parameter;

@@ -35,7 +35,7 @@ struct Named { std::string_view name; Field field; };
 constexpr std::array names{Named{"agent_id", Field::agent_id},         Named{"session_id", Field::session_id},
                            Named{"command_id", Field::command_id},     Named{"platform_resource_id", Field::platform_resource_id},
                            Named{"action", Field::action},             Named{"reason", Field::reason},
-                           Named{"attempt", Field::attempt}};
+                           Named{"attempt", Field::attempt},           Named{"payload", Field::payload}};
 
 // An id of dots alone would walk up the path; encoded dots at least are no plain segment.
 std::string encode_segment(const std::string& value) {
@@ -73,6 +73,7 @@ std::string text_of(Field field, const CommandRequest& request) {
     case Field::action: return request.action;
     case Field::reason: return request.reason;
     case Field::attempt: return std::to_string(request.attempt);
+    case Field::payload: return request.payload;
   }
   return {};
 }
@@ -114,6 +115,13 @@ std::string Template::fill_encoded(const CommandRequest& request) const {
   return out;
 }
 
+bool Template::has(Field field) const {
+  return std::any_of(parts_.begin(), parts_.end(), [&](const auto& part) {
+    const auto* is = std::get_if<Field>(&part);
+    return is && *is == field;
+  });
+}
+
 std::optional<Field> Template::only() const {
   if (parts_.size() != 1 || !std::holds_alternative<Field>(parts_.front())) return {};
   return std::get<Field>(parts_.front());
@@ -130,7 +138,9 @@ BodyTemplate BodyTemplate::parse(const Json& json, const std::vector<Field>& all
     for (const Json& value : json) elements.push_back(parse(value, allowed));
     result.node_ = std::move(elements);
   } else if (json.is_string()) {
-    result.node_ = Template::parse(json.get<std::string>(), allowed);
+    Template text = Template::parse(json.get<std::string>(), allowed);
+    if (text.has(Field::payload) && !text.only()) throw std::invalid_argument("holds more than {payload}, which is a value of its own");
+    result.node_ = std::move(text);
   } else {
     result.node_ = json;
   }
@@ -140,6 +150,7 @@ BodyTemplate BodyTemplate::parse(const Json& json, const std::vector<Field>& all
 Json BodyTemplate::fill(const CommandRequest& request) const {
   if (const auto* text = std::get_if<Template>(&node_)) {
     if (text->only() == Field::attempt) return request.attempt;
+    if (text->only() == Field::payload) return parse_json(request.payload).value_or(Json());
     return text->fill(request);
   }
   if (const auto* members = std::get_if<std::vector<std::pair<std::string, BodyTemplate>>>(&node_)) {
@@ -199,11 +210,13 @@ HttpRequest Operation::request(const CommandRequest& values) const {
   request.headers.emplace_back("Accept", "application/json");
   // Encoded here too: no id can end a header line.
   for (const auto& [name, value] : headers) request.headers.emplace_back(name, value.fill_encoded(values));
-  if (body) {
+  const auto own = bodies.find(values.action);
+  const BodyTemplate* filled = own != bodies.end() ? &own->second : body ? &*body : nullptr;
+  if (filled) {
     request.headers.emplace_back("Content-Type", "application/json");
     // An id that is not UTF-8 (a SQL_ASCII database) can't be said in JSON: its bad bytes are replaced, and the
     // hub finds no such session.
-    request.body = body->fill(values).dump(-1, ' ', false, Json::error_handler_t::replace);
+    request.body = filled->fill(values).dump(-1, ' ', false, Json::error_handler_t::replace);
   }
   return request;
 }

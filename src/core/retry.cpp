@@ -29,9 +29,8 @@ Time not_before(const Facts& f) {
 // The application's own command of the kind that we would send.
 const Command* applications_command(const Facts& f) {
   if (!f.commands) return nullptr;
-  const bool stop = f.policy->retry_action == "stop_session";
-  const auto& newest = stop ? f.commands->newest_stop : f.commands->newest_other;
-  return newest && (stop || newest->action == f.policy->retry_action) ? &*newest : nullptr;
+  const auto& newest = f.commands->newest_like(f.policy->retry_action);
+  return newest && newest->action == f.policy->retry_action ? &*newest : nullptr;
 }
 
 // A start is sent again as it was, or not at all: what the application asked for is on record, and no agent took it over.

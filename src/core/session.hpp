@@ -70,6 +70,7 @@ struct Command {
 struct CommandHistory {
   std::optional<Command> newest_stop;
   std::optional<Command> newest_other;  // the newest that is not a stop (start, wake, resume, hibernate)
+  const std::optional<Command>& newest_like(const std::string& action) const { return action == "stop_session" ? newest_stop : newest_other; }
 };
 
 // An operator's hold: nothing is done to the session until then.

@@ -121,6 +121,7 @@ void Pass::sweep_owed() {
     std::vector<Tracked> batch = store_.scan_owed(cursor);
     if (!batch.empty()) handle(batch, Sweep::all_but_inferred_forces);
   }
+  send_retries();
 }
 
 void Pass::handle(std::vector<Tracked>& batch, Sweep sweep) {
@@ -150,17 +151,18 @@ void Pass::settle_unknown_outcomes(std::vector<Tracked>& batch) {
   std::vector<Attempt> found;
   for (Tracked& tracked : batch) {
     const Episode& episode = tracked.episode;
-    const auto& stop = tracked.commands.newest_stop;
-    if (!episode.command_id || !episode.last_attempt || !stop) continue;
+    const std::string action = command_for(store_.binding(), tracked);
+    const auto& newest = tracked.commands.newest_like(action);
+    if (!episode.command_id || !episode.last_attempt || !newest || newest->action != action) continue;
     if (episode.lease_until && *episode.lease_until > store_.now()) continue;
     // Only a try that may have arrived: after a crash (its lease is left), or an answer that said nothing.
     const bool may_have_arrived = episode.lease_until || episode.last_result.starts_with("unknown") || episode.last_result.starts_with("unclear");
-    if (!may_have_arrived || rules::fate_of(*stop) == rules::CommandFate::undelivered) continue;
-    if (episode.last_command_seen && *episode.last_command_seen == stop->id) continue;
+    if (!may_have_arrived || rules::fate_of(*newest) == rules::CommandFate::undelivered) continue;
+    if (episode.last_command_seen && *episode.last_command_seen == newest->id) continue;
     Attempt attempt{&tracked, *episode.command_id, episode.attempts + 1, Delivery{}, true, {}};
     attempt.delivery.outcome = Delivery::Outcome::answered;
     attempt.delivery.meaning = CommandMeaning::accepted;
-    attempt.delivery.hub_command_id = stop->id;
+    attempt.delivery.hub_command_id = newest->id;
     attempt.delivery.detail = "found in the hub's command table";
     found.push_back(attempt);
     tracked.episode.accepted_at = store_.now();
@@ -358,7 +360,8 @@ Dispatch Pass::dispatch_of(const Tracked& tracked, const Claim& claim) const {
                       .session = session.key,
                       .runtime = session.runtime.value_or(""),
                       .reason = "stuck in " + session.state,
-                      .attempt = claim.attempt},
+                      .attempt = claim.attempt,
+                      .payload = claim.payload},
           .not_before = claim.not_before,
           .agent_present = true};
 }

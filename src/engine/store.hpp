@@ -51,6 +51,7 @@ struct Claim {
   std::string command_id;
   int attempt = 1;
   Duration not_before{0};     // spacing between commands to one agent
+  std::string payload{};      // a start: what the application sent with it
   Time lease{};               // whose answer may be recorded: another lease, another claim
 };
 

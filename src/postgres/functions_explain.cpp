@@ -69,7 +69,7 @@ std::string request_of(const AttachedBinding& b, const Tracked& t, const Policy&
   if (rows.empty()) return "no hub is set";
   const Profile profile(rows[0].text("profile"), rows[0].text("definition"));
   const HttpRequest request = profile.send({.command_id = t.episode.command_id.value_or("(new)"), .agent = *t.session.agent, .action = policy.retry_action, .session = t.session.key,
-                                            .runtime = t.session.runtime.value_or(""), .reason = "stuck in " + t.session.state, .attempt = t.episode.attempts + 1});
+                                            .runtime = t.session.runtime.value_or(""), .reason = "stuck in " + t.session.state, .attempt = t.episode.attempts + 1, .payload = R"x("(as the application sent it)")x"});
   return request.method + " " + rows[0].text("url") + request.target + " " + request.body;
 }
 

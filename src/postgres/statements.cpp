@@ -138,6 +138,12 @@ std::string Statements::commands() const {
          " AND " + in("c", c.action) + " IS NOT NULL ORDER BY " + session + ", " + stop + ", " + newest + in("c", c.id);
 }
 
+std::string Statements::payloads() const {
+  const CommandsTable& c = *m_.commands;
+  return "SELECT " + as_text("c", c.id) + " AS id, " + as_text("c", c.payload) + " AS payload FROM " + c.qualified + " AS c WHERE " + in("c", c.id) +
+         " = ANY($1::text[]::" + c.id.type + "[])";
+}
+
 std::string Statements::agents() const {
   const AgentsTable& a = *m_.agents;
   const std::string approved = a.approval ? "coalesce(" + in("a", *a.approval) + "::text = 'approved', false)" : "true";

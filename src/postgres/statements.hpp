@@ -29,6 +29,8 @@ class Statements {
   std::string scan_completed() const;
   // $1 keys; columns session, stop (bool), id, action, status, created, sent, acknowledged, completed, error, sendable (bool).
   std::string commands() const;
+  // $1 command ids; columns id, payload.
+  std::string payloads() const;
   // $1 agent ids; columns id, heartbeat (timestamptz), approved (bool).
   std::string agents() const;
   // $1 agent ids; columns id, namespace.

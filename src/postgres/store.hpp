@@ -106,6 +106,7 @@ class PgStore final : public Store {
   struct Wanted { const Tracked* tracked; Duration wait; };
   std::vector<Claim> claim_once(const PassStart&, const std::vector<const Tracked*>&, Duration lease);
   std::set<std::string> still_as_scanned(const std::vector<const Tracked*>&);
+  std::map<std::string, std::string> payloads_of(const std::vector<const Tracked*>&);
   std::vector<Wanted> take_slots(const std::vector<const Tracked*>&, const std::set<std::string>& unchanged, Time at);
   // Which of `keys` an operator holds. Inside a transaction, as the extension's owner.
   std::set<std::string> held(const std::vector<std::optional<std::string>>& keys, Time at);

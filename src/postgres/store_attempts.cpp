@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/backoff.hpp"
+#include "engine/facts.hpp"
 #include "postgres/store.hpp"
 
 namespace reconciler {
@@ -64,6 +65,7 @@ std::vector<Claim> PgStore::claim(const PassStart& pass, const std::vector<const
 // slots are reserved, and the tries are on record before the first byte leaves.
 std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<const Tracked*>& due, Duration lease) {
   const std::set<std::string> unchanged = still_as_scanned(due);
+  const std::map<std::string, std::string> payloads = payloads_of(due);
   return ours([&] {
     std::vector<Claim> claims;
     if (!still_allowed(false)) return claims;
@@ -76,7 +78,8 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
     std::map<std::string_view, const Wanted*> of_key;
     for (const Wanted& w : wanted) {
       keys.push_back(w.tracked->session.key), leases.push_back(at + w.wait + lease);
-      seen.push_back(w.tracked->commands.newest_stop ? std::optional(w.tracked->commands.newest_stop->id) : std::nullopt);
+      const auto& newest = w.tracked->commands.newest_like(command_for(b_.binding, *w.tracked));
+      seen.push_back(newest ? std::optional(newest->id) : std::nullopt);
       of_key[w.tracked->session.key] = &w;
     }
     std::map<const Tracked*, std::size_t> index;
@@ -101,7 +104,9 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
     if (!held(keys, at).empty()) throw HeldMeanwhile{};
     for (Rows::Row row : claimed) {
       const Wanted& w = *of_key.at(row.view("session_id"));
-      claims.push_back({index.at(w.tracked), row.text("command_id"), static_cast<int>(row.integer("attempt")), w.wait, row.time("lease_until")});
+      const auto payload = payloads.find(w.tracked->session.key);
+      claims.push_back({index.at(w.tracked), row.text("command_id"), static_cast<int>(row.integer("attempt")), w.wait,
+                        payload == payloads.end() ? "" : payload->second, row.time("lease_until")});
     }
     if (!claimed.empty()) announce(b_, pass.pass_id, claimed[0].integer("first"), claimed[0].integer("last"));
     // As they were asked for, oldest first.
@@ -125,6 +130,21 @@ std::set<std::string> PgStore::still_as_scanned(const std::vector<const Tracked*
       unchanged.insert(s.key);
   }
   return unchanged;
+}
+
+// What the application sent with the starts that are to be sent again, by session.
+std::map<std::string, std::string> PgStore::payloads_of(const std::vector<const Tracked*>& due) {
+  std::map<std::string, std::string> payloads, sessions;
+  std::vector<std::string> commands;
+  for (const Tracked* tracked : due) {
+    const auto& start = tracked->commands.newest_other;
+    if (!start || command_for(b_.binding, *tracked) != start_session) continue;
+    commands.push_back(start->id), sessions[start->id] = tracked->session.key;
+  }
+  if (commands.empty() || !b_.mapping.commands->payload) return payloads;
+  const Rows rows = theirs([&] { return query_batch(sql_.payloads(), {Param::texts(commands)}); });
+  for (Rows::Row row : rows) payloads[sessions.at(row.text("id"))] = row.maybe_text("payload").value_or("");
+  return payloads;
 }
 
 // Spacing of commands to one agent holds over passes and backends: each agent's next free slot is a row. Only the

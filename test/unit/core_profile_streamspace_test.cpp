@@ -47,6 +47,16 @@ TEST(StreamSpace, SendsTheSessionTwice) {
   for (const auto& [name, value] : request.headers) EXPECT_NE(name, "Idempotency-Key");
 }
 
+TEST(StreamSpace, AStartCarriesWhatTheApplicationSent) {
+  CommandRequest start = command;
+  start.action = "start_session";
+  start.payload = R"({"sessionId":"admin-brave-f7b5e0f5","templateManifest":{"image":"brave"},"memory":"2Gi"})";
+  EXPECT_EQ(json::parse(hub.send(start).body), json::parse(R"({"action":"start_session","sessionId":"admin-brave-f7b5e0f5",
+      "payload":{"sessionId":"admin-brave-f7b5e0f5","templateManifest":{"image":"brave"},"memory":"2Gi"}})"));
+  start.payload = "";
+  EXPECT_TRUE(json::parse(hub.send(start).body)["payload"].is_null());
+}
+
 TEST(StreamSpace, ReadsTheHeartbeatAndNothingElse) {
   const auto one = hub.read_agent("k8s-prod", 200, R"({"id":"9f","agentId":"k8s-prod","platform":"kubernetes","region":"","status":"online","capacity":{"maxSessions":100},
       "lastHeartbeat":"2025-12-05T10:00:00.5Z","approvalStatus":"","createdAt":"2025-12-01T00:00:00Z"})");

@@ -94,7 +94,7 @@ struct FakeStore final : Store {
   std::vector<Claim> claim(const PassStart&, const std::vector<const Tracked*>& due, Duration) override {
     std::vector<Claim> claims;
     for (std::size_t i = 0; i < due.size(); ++i)
-      if (!refuse_claims.contains(due[i]->session.key)) claims.push_back({i, "key-" + due[i]->session.key, 1, Duration(0)});
+      if (!refuse_claims.contains(due[i]->session.key)) claims.push_back({i, "key-" + due[i]->session.key, 1, Duration(0), "", {}});
     log.push_back("claim " + std::to_string(claims.size()));
     return claims;
   }
