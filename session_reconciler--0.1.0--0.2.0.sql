@@ -25,11 +25,18 @@ COMMENT ON COLUMN reconciler.policy.late_return IS 'A session that was closed be
 ALTER TABLE reconciler.episode
   ADD COLUMN owed text CHECK (owed IN ('stop', 'readopt')),
   ADD COLUMN owed_since timestamptz,
-  ADD COLUMN owed_until timestamptz;
+  ADD COLUMN owed_until timestamptz,
+  ADD COLUMN incarnation text NOT NULL DEFAULT '',
+  ADD COLUMN session_running timestamptz,
+  ADD COLUMN start_failed timestamptz;
 CREATE INDEX episode_owed ON reconciler.episode (binding_id, session_id) WHERE owed IS NOT NULL;
 COMMENT ON COLUMN reconciler.episode.owed IS 'The session was closed without its agent: what the agent gets when it comes back; NULL: nothing.';
 COMMENT ON COLUMN reconciler.episode.owed_since IS 'Closed at.';
 COMMENT ON COLUMN reconciler.episode.owed_until IS 'An agent that comes back later gets nothing.';
+COMMENT ON COLUMN reconciler.episode.incarnation IS 'The agent''s incarnation when last seen with the session; empty: not known.';
+COMMENT ON COLUMN reconciler.episode.session_running IS 'When the hub said last that it runs.';
+COMMENT ON COLUMN reconciler.episode.start_failed IS 'The agent failed our start.';
+COMMENT ON COLUMN reconciler.episode.last_would IS 'What was noted last: of observe mode, or a contradiction.';
 
 -- A start carries what the application sent with it.
 UPDATE reconciler.hub_profile SET definition = $profile${

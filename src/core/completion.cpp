@@ -95,6 +95,8 @@ const Command* awaited(const Policy* policy, const CommandHistory& commands) {
 std::optional<Completion> by_awaited(const Facts& f, std::string* why) {
   if (!f.policy || f.policy->awaits.empty()) return {};
   if (why) *why += cat({"; awaits ", f.policy->awaits, " (policy)"});
+  if (f.episode.start_failed && f.policy->awaits == start_session)
+    return Completion{rest_began(f, f.episode.start_failed), cat({"the start that was sent again ", f.episode.last_result}), f.policy->becomes, "error", owed_by(f)};
   const Command* command = f.commands ? awaited(f.policy, *f.commands) : nullptr;
   if (why && f.commands && f.commands->newest_other) *why += cat({", newest: ", describe(*f.commands->newest_other, f.now)});
   if (!command) return {};
@@ -109,7 +111,7 @@ std::optional<Completion> by_awaited(const Facts& f, std::string* why) {
   if (fate_of(*command) == CommandFate::completed)
     return Completion{rest_began(f, command->completed), cat({name, " completed"}), f.policy->completed_becomes, "user_requested"};
   return Completion{rest_began(f, command->completed), cat({name, " failed: ", command->error.empty() ? "no reason given" : command->error}),
-                    f.policy->becomes, "error", has_agent(f) ? Owed::stop : Owed::nothing};
+                    f.policy->becomes, "error", owed_by(f)};
 }
 
 }  // namespace

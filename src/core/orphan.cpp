@@ -16,6 +16,11 @@ Presence agent_presence(const Facts& f) {
   return f.agent ? current(*f.agent, f.now, f.limits) : Presence::unknown;
 }
 
+bool came_back_as_another(const Facts& f) {
+  return agent_presence(f) == Presence::present && !f.episode.incarnation.empty() && !f.agent->last.incarnation.empty() &&
+         f.episode.incarnation != f.agent->last.incarnation;
+}
+
 std::string describe_evidence(const Facts& f) {
   if (!has_agent(f)) return f.agent_mapped ? "the session names no agent" : "the binding maps no agent column";
   if (!f.agent) return cat({agent_name(f), ": never asked about"});

@@ -54,7 +54,8 @@ std::optional<Open> open_command(const Facts& f) {
   const Duration longest_lease = std::max<Duration>(longest_backoff(policy), hours(1));
   if (episode.lease_until && *episode.lease_until > f.now && *episode.lease_until <= plus(f.now, longest_lease))
     keep_longer(open, *episode.lease_until, cat({policy.retry_action, " is being sent now"}));
-  if (episode.accepted_at) {
+  // What another incarnation was told is nothing that this one would do.
+  if (episode.accepted_at && !came_back_as_another(f)) {
     const Duration age = elapsed(*episode.accepted_at, f.now);
     if (age < policy.command_timeout)
       keep_longer(open, plus(f.now, policy.command_timeout - age),
@@ -207,6 +208,15 @@ Answer retry_due(const Facts& f, std::string* why) {
   verdict.action = Action::retry;
   verdict.text = cat({agent_name(f), " is there; ", try_of(f), " is due"});
   return verdict;
+}
+
+Answer other_incarnation(const Facts& f, std::string* why) {
+  if (why)
+    *why = cat({"incarnation ", f.episode.incarnation.empty() ? std::string("not known") : in_quotes(f.episode.incarnation), " when last seen with the session; ",
+                describe_evidence(f)});
+  if (!came_back_as_another(f)) return {};
+  return wait(Action::wait, {}, Blocked::none,
+              cat({agent_name(f), " came back as another incarnation, and the hub does not say whether the session still runs; it is shown"}));
 }
 
 Answer alive(const Facts& f, std::string* why) {

@@ -31,6 +31,7 @@ Answer command_open(const Facts&, std::string* why);
 Answer agent_unknown(const Facts&, std::string* why);
 Answer tries_spent(const Facts&, std::string* why);
 Answer retry_due(const Facts&, std::string* why);
+Answer other_incarnation(const Facts&, std::string* why);
 Answer alive(const Facts&, std::string* why);
 
 // Verdicts.
@@ -40,6 +41,8 @@ Verdict close(Action force_or_finalize, const Policy*, std::string reason, std::
 // What the evidence says of the session's agent now; unknown where nobody ever asked.
 Presence agent_presence(const Facts&);
 bool is_held(const Facts&);
+// The agent that is there now is not the one that the session was given to: its name is, its process is not.
+bool came_back_as_another(const Facts&);
 bool has_agent(const Facts&);
 std::string agent_name(const Facts&);            // agent "k8s-1"
 std::string describe_evidence(const Facts&);     // for traces: source, age, instance, detail
@@ -62,6 +65,8 @@ bool rests_from_sight(const Policy*, const CommandHistory&, Time now);
 
 // The start that is the session's newest command; nullptr: there is none, or another one came after.
 const Command* newest_start(const Facts&);
+// The agent acknowledged the start, has had its time, and is there.
+bool start_timed_out(const Facts&);
 // What its agent may still have of a session that is closed without it.
 Owed owed_by(const Facts&);
 // When the agent took it over; empty: it never did, as far as is on record.

@@ -50,8 +50,11 @@ struct Episode {
   std::optional<Time> session_gone;       // the hub said so (410, or a 'gone' answer)
   std::optional<Time> retry_requested;    // retry_session(): due at once, past a backoff or a quarantine
   std::optional<std::string> last_command_seen;  // the newest stop in the command table when the open try was claimed
-  std::string last_would;           // observe mode: rule and action noted last
+  std::string last_would;           // rule and action noted last: of observe mode, or a contradiction
   bool detected = false;            // counted as stuck
+  std::string incarnation;          // of the agent that has it, as far as we saw it there; '' = not known
+  std::optional<Time> session_running;  // the hub, or the agent by completing our start, said last that it runs
+  std::optional<Time> start_failed;     // the agent failed our start; last_result has its words
   Owed owed = Owed::nothing;        // the session was closed by us, its agent comes back
   std::optional<Time> owed_until;   // … by then, or never
 };

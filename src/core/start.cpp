@@ -19,6 +19,13 @@ std::optional<Time> acknowledged(const Command& command) {
   return command.sent ? command.sent : command.created;
 }
 
+bool start_timed_out(const Facts& f) {
+  if (f.policy->awaits != start_session || agent_presence(f) != Presence::present) return false;
+  const Command* start = newest_start(f);
+  const auto at = start ? acknowledged(*start) : std::nullopt;
+  return at && fate_of(*start) != CommandFate::completed && elapsed(*at, f.now) >= f.policy->acknowledged_timeout;
+}
+
 Answer start_acknowledged(const Facts& f, std::string* why) {
   if (f.policy->awaits != start_session) {
     if (why) *why = "the state awaits no start";
@@ -30,6 +37,9 @@ Answer start_acknowledged(const Facts& f, std::string* why) {
   if (why)
     *why = cat({start ? "newest start: " : "no start is the session's newest command", start ? describe(*start, f.now) : "",
                 start && !at ? ", not acknowledged" : "", "; acknowledged_timeout ", span(limit), " (policy)"});
+  if (f.episode.session_running && agent_presence(f) == Presence::present)
+    return wait(Action::wait, {}, Blocked::contradiction,
+                cat({"the hub says that the session runs, but it is still ", f.session.state, "; it is shown"}));
   // An agent that is gone or unknown is the other rules' matter.
   if (!at || agent_presence(f) != Presence::present) return {};
   const Duration age = elapsed(*at, f.now);

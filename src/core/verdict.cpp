@@ -144,6 +144,7 @@ constexpr std::array table{
     Rule{"agent_unknown", "whether its agent is there is not known", rules::agent_unknown, true},
     Rule{"tries_spent", "it was tried often or long enough", rules::tries_spent, true},
     Rule{"retry_due", "its agent is there: send the command again", rules::retry_due, true},
+    Rule{"other_incarnation", "its agent came back as another", rules::other_incarnation, true},
     Rule{"alive", "its agent is there and nothing is to be done", rules::alive, true},
 };
 
@@ -180,12 +181,14 @@ const std::vector<RuleName>& rule_names() {
 }
 
 bool wants_session_status(const Facts& f) {
-  return f.episode.owed == Owed::readopt && rules::agent_presence(f) == Presence::present;
+  if (f.episode.owed == Owed::readopt) return rules::agent_presence(f) == Presence::present;
+  if (f.terminal || !f.policy || !f.policy->enabled) return false;
+  return rules::start_timed_out(f) || (f.policy->retry_action.empty() && rules::came_back_as_another(f));
 }
 
 bool is_stuck(const Facts& facts, const Verdict& verdict) {
   if (facts.terminal) return false;
-  if (verdict.action != Action::wait || facts.episode.quarantined) return true;
+  if (verdict.action != Action::wait || facts.episode.quarantined || verdict.rule == "other_incarnation") return true;
   if (rules::completion_of(facts, nullptr)) return true;  // as it was, although the opposite is proven
   if (!facts.policy) return false;
   // Off or on, a policy's thresholds say what is late. Fresh is fresh, with or without an agent.

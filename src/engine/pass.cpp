@@ -14,7 +14,7 @@ namespace reconciler {
 // What one batch of verdicts asks for. Pointers are into the batch that handle() owns.
 struct Pass::Batch {
   std::vector<Closing> finalize, force_user, force_inferred, would;
-  std::vector<const Tracked*> newly_stuck;
+  std::vector<const Tracked*> newly_stuck, met;
   std::vector<Tracked*> retry;
 };
 
@@ -196,8 +196,9 @@ void Pass::ask_progress(std::vector<Tracked>& batch) {
       if (state.progress == CommandProgress::completed || state.progress == CommandProgress::failed) {
         Tracked& tracked = *by_command.at(id);
         store_.record_progress(start_, tracked, state.progress, SessionAnswer::unclear, state.error);
+        const bool start = command_for(store_.binding(), tracked) == start_session;
         if (state.progress == CommandProgress::completed)
-          tracked.episode.completion_seen = store_.now();
+          (start ? tracked.episode.session_running : tracked.episode.completion_seen) = store_.now();
         else
           tracked.episode.accepted_at.reset();
       }
@@ -206,9 +207,10 @@ void Pass::ask_progress(std::vector<Tracked>& batch) {
       Tracked& tracked = *by_session.at(key);
       if (tracked.episode.owed != Owed::nothing) {
         store_.settle_late(start_, tracked, answer);
-      } else if (answer == SessionAnswer::gone) {
+      } else {
         store_.record_progress(start_, tracked, CommandProgress::unclear, answer, "");
-        tracked.episode.session_gone = store_.now();
+        (answer == SessionAnswer::gone ? tracked.episode.session_gone : tracked.episode.session_running) = store_.now();
+        if (const AgentEvidence* agent = observer_.of(tracked.session.agent); agent && answer != SessionAnswer::gone) tracked.episode.incarnation = agent->last.incarnation;
       }
     }
 }
@@ -225,12 +227,17 @@ void Pass::sort_verdict(Tracked& tracked, Sweep sweep, Batch& batch) {
     }
     if (verdict.rule == "agent_unknown" && tracked.session.agent) unknown_agents_.insert(*tracked.session.agent);
   }
+  if (tracked.episode.incarnation.empty() && facts.agent && !facts.agent->last.incarnation.empty() && rules::agent_presence(facts) == Presence::present)
+    batch.met.push_back(&tracked);
+  const bool noted = tracked.episode.last_would == would_mark(verdict);
+  if (verdict.blocked_by == Blocked::contradiction && !noted && sweep == Sweep::all_but_inferred_forces)
+    batch.would.push_back({&tracked, verdict, evidence_json(facts, verdict)});
   if (verdict.action == Action::wait) return due_at(verdict.due);
 
   const Gated gated = gate(verdict, facts.policy, tracked.episode, start_.gates, now);
   if (gated.by == Blocked::observe_mode) {
     // Once per episode and verdict: an observed table must not fill the event table pass after pass.
-    if (tracked.episode.last_would != would_mark(verdict)) batch.would.push_back({&tracked, verdict, evidence_json(facts, verdict)});
+    if (!noted) batch.would.push_back({&tracked, verdict, evidence_json(facts, verdict)});
     return;
   }
   if (gated.by != Blocked::none) return due_at(gated.until);
@@ -264,6 +271,7 @@ void Pass::sort_verdict(Tracked& tracked, Sweep sweep, Batch& batch) {
 
 void Pass::act(Batch& batch) {
   if (!batch.newly_stuck.empty()) store_.note_stuck(start_, batch.newly_stuck);
+  if (!batch.met.empty()) store_.note_incarnations(batch.met);
   if (!batch.would.empty()) store_.note_would(start_, batch.would);
   close(batch.finalize, Budget::none);
   close(batch.force_user, Budget::user_requested);

@@ -114,7 +114,7 @@ class Store {
   // what does not fit into the next seconds of an agent's spacing: call again for them.
   virtual std::vector<Claim> claim(const PassStart&, const std::vector<const Tracked*>&, Duration lease) = 0;
   virtual void record(const PassStart&, const std::vector<Attempt>&) = 0;
-  // Progress of an accepted try, or a session that the hub calls gone. `failed` carries the agent's error.
+  // Progress of an accepted try, or the hub's word about the session. `failed` carries the agent's error.
   virtual void record_progress(const PassStart&, const Tracked&, CommandProgress, SessionAnswer, const std::string& error) = 0;
   // The hub's word about a session that we closed and would take back: running or suspended, it is what it was before,
   // where the row still is as we left it; gone, the matter is settled.
@@ -128,7 +128,9 @@ class Store {
   // Judges inferred forces before the first of them: trips the brake (with its event) when they are too many.
   virtual bool may_force(const PassStart&, std::int64_t due, const std::string& samples_json) = 0;
 
-  // observe mode: notes what would have been done.
+  // Remembers which incarnation of its agent has each of these sessions.
+  virtual void note_incarnations(const std::vector<const Tracked*>&) = 0;
+  // observe mode: notes what would have been done. Any mode: a contradiction, where the verdict is to wait.
   virtual void note_would(const PassStart&, const std::vector<Closing>&) = 0;
 };
 

@@ -36,7 +36,7 @@ UserError unknown_session(const AttachedBinding&, const std::string& key);
 inline constexpr const char* no_tries_yet =
     "attempts = 0, accepted = 0, tries = 0, first_accepted = NULL, command_id = NULL, hub_command_id = NULL, accepted_at = NULL, lease_until = NULL,"
     " last_attempt = NULL, last_result = '', next_attempt = NULL, unreachable_since = NULL, quarantined = NULL, write_failed = NULL, write_error = '', write_locked = NULL, session_gone = NULL,"
-    " retry_requested = NULL, last_command_seen = NULL, last_would = ''";
+    " retry_requested = NULL, last_command_seen = NULL, last_would = '', incarnation = '', session_running = NULL, start_failed = NULL";
 
 class PgStore final : public Store {
  public:
@@ -76,6 +76,7 @@ class PgStore final : public Store {
 
   Finished finish(const PassStart&, const std::vector<Closing>&, Budget) override;
   bool may_force(const PassStart&, std::int64_t due, const std::string& samples_json) override;
+  void note_incarnations(const std::vector<const Tracked*>&) override;
   void note_would(const PassStart&, const std::vector<Closing>&) override;
 
   void act_as(std::string actor) { actor_ = std::move(actor); }  // instead of 'session_reconciler'

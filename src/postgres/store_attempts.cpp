@@ -87,7 +87,8 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
     const Rows claimed = query_batch(
         "WITH claimed AS ("
         " UPDATE reconciler.episode e SET lease_until = t.lease, last_attempt = $2, tries = e.tries + 1, last_command_seen = t.seen, retry_requested = NULL,"
-        "   quarantined = CASE WHEN e.retry_requested IS NULL THEN e.quarantined END, command_id = coalesce(e.command_id, gen_random_uuid()::text), accepted_at = NULL"
+        "   quarantined = CASE WHEN e.retry_requested IS NULL THEN e.quarantined END, command_id = coalesce(e.command_id, gen_random_uuid()::text), accepted_at = NULL,"
+        "   incarnation = coalesce((SELECT nullif(a.incarnation, '') FROM reconciler.agent_evidence a WHERE a.binding_id = e.binding_id AND a.agent_id = e.agent_id), e.incarnation)"
         " FROM (SELECT $1::int AS binding, u.* FROM unnest($3::text[], $4::timestamptz[], $5::text[]) AS u(key, lease, seen) OFFSET 0) AS t"
         " WHERE e.binding_id = t.binding AND e.session_id = t.key AND (e.lease_until IS NULL OR e.lease_until <= $2 OR e.lease_until > $6)"
         "   AND NOT EXISTS (SELECT FROM reconciler.hold h WHERE h.binding_id = t.binding AND h.session_id = t.key AND h.until > $2)"
@@ -243,12 +244,22 @@ void PgStore::record_progress(const PassStart& pass, const Tracked& tracked, Com
       const Time at = now();
       const bool failed = progress == CommandProgress::failed;
       const std::string what = progress == CommandProgress::completed ? "completed" : failed ? "failed" : answer == SessionAnswer::gone ? "session_gone" : "";
-      if (what.empty()) return;
+      if (what.empty()) {
+        // It runs, with the agent that is there now.
+        if (answer != SessionAnswer::unclear)
+          query("UPDATE reconciler.episode e SET session_running = $3, incarnation = coalesce((SELECT nullif(a.incarnation, '') FROM reconciler.agent_evidence a"
+                " WHERE a.binding_id = e.binding_id AND a.agent_id = e.agent_id), e.incarnation) WHERE binding_id = $1 AND session_id = $2",
+                {Param::integer(b_.binding.id), Param::text(tracked.session.key), Param::time(at)});
+        return;
+      }
+      // A start that is done has begun something; anything else that we send ends it.
+      const bool start = command_for(b_.binding, tracked) == start_session;
       const std::string result = failed ? "failed: " + valid_text(error, 500) : what;
-      query("UPDATE reconciler.episode SET last_result = $3, completion_seen = CASE WHEN $4 THEN $2 ELSE completion_seen END, session_gone = CASE WHEN $4 OR $5 THEN coalesce(session_gone, $2) ELSE session_gone END,"
+      query("UPDATE reconciler.episode SET last_result = $3, completion_seen = CASE WHEN $4 THEN $2 ELSE completion_seen END, session_gone = CASE WHEN $4 AND NOT $8 OR $5 THEN coalesce(session_gone, $2) ELSE session_gone END,"
+            " session_running = CASE WHEN $4 AND $8 THEN $2 ELSE session_running END, start_failed = CASE WHEN $6 AND $8 THEN $2 ELSE start_failed END,"
             " accepted_at = CASE WHEN $6 THEN NULL ELSE accepted_at END WHERE binding_id = $1 AND session_id = $7",
             {Param::integer(b_.binding.id), Param::time(at), Param::text(result), Param::boolean(progress == CommandProgress::completed),
-             Param::boolean(answer == SessionAnswer::gone), Param::boolean(failed), Param::text(tracked.session.key)});
+             Param::boolean(answer == SessionAnswer::gone), Param::boolean(failed), Param::text(tracked.session.key), Param::boolean(start)});
       count(b_.binding.id, "reconciler_retries_total", what, 1);
       write_events(b_, pass.pass_id, at, actor_,
                    {{.session = tracked.session.key, .kind = "retry_result", .from_state = tracked.session.state, .to_state = {}, .reason = what, .rule = {},

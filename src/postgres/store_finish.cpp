@@ -241,7 +241,7 @@ void PgStore::note_would(const PassStart& pass, const std::vector<Closing>& clos
       Texts keys, marks;
       for (const Closing& c : closings) {
         keys.push_back(c.tracked->session.key), marks.push_back(std::string(c.verdict.rule) + " " + to_string(c.verdict.action));
-        events.push_back({.session = c.tracked->session.key, .kind = std::string("would_") + to_string(c.verdict.action), .from_state = c.tracked->session.state,
+        events.push_back({.session = c.tracked->session.key, .kind = c.verdict.action == Action::wait ? "contradiction" : std::string("would_") + to_string(c.verdict.action), .from_state = c.tracked->session.state,
                           .to_state = c.verdict.becomes.empty() ? std::nullopt : std::optional(c.verdict.becomes), .reason = c.verdict.reason.empty() ? std::nullopt : std::optional(c.verdict.reason),
                           .rule = std::string(c.verdict.rule), .evidence = c.evidence, .before = {}, .after = {}});
       }

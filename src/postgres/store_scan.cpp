@@ -40,6 +40,7 @@ Episode read_episode(Rows::Row row) {
   e.session_gone = row.maybe_time("session_gone"), e.retry_requested = row.maybe_time("retry_requested");
   e.last_command_seen = row.maybe_text("last_command_seen"), e.last_would = row.text("last_would");
   e.detected = row.boolean("detected");
+  e.incarnation = row.text("incarnation"), e.session_running = row.maybe_time("session_running"), e.start_failed = row.maybe_time("start_failed");
   const std::string owed = row.maybe_text("owed").value_or("");
   e.owed = owed == "stop" ? Owed::stop : owed == "readopt" ? Owed::readopt : Owed::nothing;
   e.owed_until = row.maybe_time("owed_until");
@@ -321,6 +322,18 @@ void PgStore::note_stuck(const PassStart&, const std::vector<const Tracked*>& st
         lag += lag_of(tracked);
       }
       count_stuck(by_state, lag);
+    });
+  });
+}
+
+void PgStore::note_incarnations(const std::vector<const Tracked*>& met) {
+  std::vector<std::string> keys;
+  for (const Tracked* tracked : met) keys.push_back(tracked->session.key);
+  transactions_.run("noting incarnations", [&] {
+    ours([&] {
+      query_batch("UPDATE reconciler.episode e SET incarnation = a.incarnation FROM (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(key) OFFSET 0) AS t, reconciler.agent_evidence a"
+                  " WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.incarnation = '' AND a.binding_id = e.binding_id AND a.agent_id = e.agent_id",
+                  {Param::integer(b_.binding.id), Param::texts(keys)});
     });
   });
 }

@@ -82,6 +82,9 @@ CREATE TABLE reconciler.episode (
   owed              text CHECK (owed IN ('stop', 'readopt')),
   owed_since        timestamptz,
   owed_until        timestamptz,
+  incarnation       text NOT NULL DEFAULT '',
+  session_running   timestamptz,
+  start_failed      timestamptz,
   PRIMARY KEY (binding_id, session_id)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 CREATE INDEX episode_owed ON reconciler.episode (binding_id, session_id) WHERE owed IS NOT NULL;
@@ -114,11 +117,14 @@ COMMENT ON COLUMN reconciler.episode.completion_seen IS 'First sight of a comple
 COMMENT ON COLUMN reconciler.episode.session_gone IS 'The hub called the session gone.';
 COMMENT ON COLUMN reconciler.episode.retry_requested IS 'An operator asked for a try.';
 COMMENT ON COLUMN reconciler.episode.last_command_seen IS 'Newest stop in the command table when the last try was claimed.';
-COMMENT ON COLUMN reconciler.episode.last_would IS 'observe mode: what was noted last.';
+COMMENT ON COLUMN reconciler.episode.last_would IS 'What was noted last: of observe mode, or a contradiction.';
 COMMENT ON COLUMN reconciler.episode.detected IS 'Counted in sessions_stuck_terminating_total.';
 COMMENT ON COLUMN reconciler.episode.owed IS 'The session was closed without its agent: what the agent gets when it comes back; NULL: nothing.';
 COMMENT ON COLUMN reconciler.episode.owed_since IS 'Closed at.';
 COMMENT ON COLUMN reconciler.episode.owed_until IS 'An agent that comes back later gets nothing.';
+COMMENT ON COLUMN reconciler.episode.incarnation IS 'The agent''s incarnation when last seen with the session; empty: not known.';
+COMMENT ON COLUMN reconciler.episode.session_running IS 'When the hub said last that it runs.';
+COMMENT ON COLUMN reconciler.episode.start_failed IS 'The agent failed our start.';
 
 CREATE TABLE reconciler.agent_evidence (
   binding_id        integer NOT NULL REFERENCES reconciler.binding ON DELETE CASCADE,

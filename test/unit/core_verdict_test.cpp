@@ -25,7 +25,7 @@ TEST(Verdict, TheTableInOrder) {
     EXPECT_FALSE(rule.title.empty()) << rule.name;
   }
   EXPECT_EQ(names, (std::vector<std::string_view>{"late_agent", "terminal", "held", "completion_proven", "policy_off", "fresh", "no_agent", "agent_gone",
-                                                  "agent_gone_waiting", "start_acknowledged", "command_open", "agent_unknown", "tries_spent", "retry_due", "alive"}));
+                                                  "agent_gone_waiting", "start_acknowledged", "command_open", "agent_unknown", "tries_spent", "retry_due", "other_incarnation", "alive"}));
 }
 
 // The seed: terminating for more than 5 minutes.
@@ -247,7 +247,7 @@ TEST(Order, EachRuleTakesOverFromThoseBehindIt) {
 }
 
 TEST(Order, CoversTheWholeTable) {
-  std::vector<std::string_view> reversed{"alive"};
+  std::vector<std::string_view> reversed{"alive", "other_incarnation"};
   for (const Case& layer : layers) reversed.push_back(layer.rule);
   std::reverse(reversed.begin(), reversed.end());
   std::vector<std::string_view> table;

@@ -191,6 +191,45 @@ TEST_F(PassTest, WhatIsTakenBackIsAskedAboutWhenTheAgentIsBack) {
   EXPECT_TRUE(hub.sent.empty());
 }
 
+TEST_F(PassTest, ASessionOfAnotherIncarnationIsAskedAbout) {
+  Policy running;
+  running.state = "running", running.stuck_after.reset(), running.gone_after = seconds(30), running.user_requested = false, running.retry_action = "";
+  store.bind.policies = {running};
+  hub.the_profile = with_sessions();
+  hub.sessions = {{"runs", SessionAnswer::running}, {"gone", SessionAnswer::gone}};
+  for (const char* key : {"runs", "gone", "unclear"}) store.add(key, "a", hours(1), "running");
+  hub.says["a"] = Presence::present;
+  hub.incarnation = "first";
+  run();
+  EXPECT_EQ(store.rows[0].episode.incarnation, "first");
+  EXPECT_EQ(hub.asked, std::vector<std::string>{});
+  store.clock += minutes(1);
+  run();
+  EXPECT_EQ(hub.asked, std::vector<std::string>{});
+  store.clock += minutes(1), hub.incarnation = "second";
+  run();
+  EXPECT_EQ(hub.asked, (std::vector<std::string>{"gone", "runs", "unclear"}));
+  EXPECT_TRUE(store.logged("said gone of gone"));
+  EXPECT_TRUE(store.logged("said running of runs"));
+  EXPECT_EQ(store.closed, 0);
+}
+
+TEST_F(PassTest, AContradictionIsNotedOnce) {
+  Policy pending;
+  pending.state = "pending", pending.awaits = pending.retry_action = "start_session", pending.user_requested = false;
+  store.bind.policies = {pending};
+  store.bind.commands_table = true;
+  Tracked& t = store.add("s", "a", hours(1), "pending");
+  t.commands.newest_other = Command{"c", "start_session", "completed", store.clock - hours(1), {}, {}, store.clock - minutes(50), ""};
+  hub.says["a"] = Presence::present;
+  run();
+  EXPECT_TRUE(store.logged("would 1"));
+  store.log.clear();
+  t.episode.last_would = "start_acknowledged wait";
+  run();
+  EXPECT_FALSE(store.logged("would 1"));
+}
+
 TEST_F(PassTest, AFailureEndsThePassByItself) {
   store.add("s", "a", minutes(30));
   waiter.cancel = true;

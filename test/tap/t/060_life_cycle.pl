@@ -102,6 +102,27 @@ subtest 'readopt' => sub {
 	$r->do('DELETE FROM sessions');
 };
 
+subtest 'the same id, another incarnation' => sub {
+	comes('twin', '--incarnation', 'first', '--report-sessions', 'false');
+	$r->add_session($_, 'twin', state => 'running') for qw(survives died unheard);
+	$r->add_session('ends', 'twin');
+	$r->pass;
+	is($r->episode('died')->{incarnation}, 'first', 'the agent that has a session is remembered');
+	is($hub->seen_of('ends')->{accepted}, 1, 'a stop is accepted');
+	leaves('twin');
+	$hub->control(sessions => [ { id => 'survives', status => 'running', agent => 'twin' }, { id => 'died', status => 'gone', agent => 'twin' } ]);
+	comes('twin', '--incarnation', 'second', '--report-sessions', 'false');
+	$r->advance(75), $r->pass;
+	is($hub->seen_of('ends')->{accepted}, 2, '... and sent again, since who accepted it is no more');
+	is($r->episode('survives')->{incarnation}, 'second', 'a session that the hub says runs belongs to the new one');
+	is($r->stuck('unheard')->{rule}, 'other_incarnation', 'what nobody knows is shown');
+	$r->advance(31), $r->pass;
+	is_deeply([ $r->db->selectrow_array("SELECT state, termination_reason FROM sessions WHERE id = 'died'") ], [ 'terminated', 'runtime_gone' ], 'what is gone is closed, as proven');
+	$r->live_through(600);
+	is($r->state_of($_), 'running', "$_: is left alone") for qw(survives unheard);
+	$r->do('DELETE FROM sessions');
+};
+
 subtest 'pending' => sub {
 	comes('starter');
 	$r->add_session($_, 'starter', state => 'pending') for qw(never acknowledged executed unrecorded);

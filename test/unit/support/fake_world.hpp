@@ -99,7 +99,9 @@ struct FakeStore final : Store {
     return claims;
   }
   void record(const PassStart&, const std::vector<Attempt>& a) override { log.push_back("record " + std::to_string(a.size())); }
-  void record_progress(const PassStart&, const Tracked&, CommandProgress, SessionAnswer, const std::string&) override {}
+  void record_progress(const PassStart&, const Tracked& t, CommandProgress, SessionAnswer answer, const std::string&) override {
+    log.push_back(std::string("said ") + (answer == SessionAnswer::gone ? "gone" : "running") + " of " + t.session.key);
+  }
   void settle_late(const PassStart&, const Tracked& t, SessionAnswer answer) override {
     log.push_back(std::string(answer == SessionAnswer::gone ? "late gone " : "readopt ") + t.session.key);
   }
@@ -113,6 +115,11 @@ struct FakeStore final : Store {
   bool may_force(const PassStart&, std::int64_t due, const std::string&) override { return brake_due = due, log.push_back("brake " + std::to_string(due)), brake_lets; }
   void note_would(const PassStart&, const std::vector<Closing>& c) override { log.push_back("would " + std::to_string(c.size())); }
 
+  void note_incarnations(const std::vector<const Tracked*>& met) override {
+    for (const Tracked* t : met)
+      for (Tracked& row : rows)
+        if (row.session.key == t->session.key) row.episode.incarnation = records[*t->session.agent].last.incarnation;
+  }
   bool logged(const std::string& what) const {
     for (const std::string& line : log)
       if (line == what) return true;
@@ -127,6 +134,8 @@ struct FakeHub final : AgentHub {
   int looks = 0;
   std::vector<std::string> sent, actions;
   std::map<std::string, SessionAnswer> sessions;  // absent: unclear
+  std::vector<std::string> asked;                 // about which
+  std::string incarnation;                        // of every agent
   explicit FakeHub(FakeStore& s) : store(s) {}
   const Profile& profile() const override { return the_profile; }
   std::map<std::string, Sighting> look(const std::vector<std::string>& ids) override {
@@ -135,7 +144,7 @@ struct FakeHub final : AgentHub {
     for (const std::string& id : ids) {
       Sighting& s = out[id];
       if (!says.contains(id)) continue;
-      s.kind = Sighting::Kind::answered, s.presence = says[id];
+      s.kind = Sighting::Kind::answered, s.presence = says[id], s.agent.incarnation = incarnation;
     }
     return out;
   }
@@ -152,9 +161,10 @@ struct FakeHub final : AgentHub {
   }
   Duration longest_delivery(std::size_t) const override { return seconds(60); }
   std::map<std::string, Profile::CommandState> command_progress(const std::vector<std::string>&) override { return {}; }
-  std::map<std::string, SessionAnswer> session_status(const std::vector<std::string>& asked) override {
+  std::map<std::string, SessionAnswer> session_status(const std::vector<std::string>& ids) override {
     std::map<std::string, SessionAnswer> answers;
-    for (const std::string& id : asked)
+    asked = ids;
+    for (const std::string& id : ids)
       if (sessions.contains(id)) answers[id] = sessions[id];
     return answers;
   }
