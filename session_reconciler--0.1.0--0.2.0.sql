@@ -17,6 +17,37 @@ COMMENT ON COLUMN reconciler.policy.awaits IS 'Command that such a session waits
 COMMENT ON COLUMN reconciler.policy.completed_becomes IS 'State that is written when that command is proven to have completed; NULL: the session is shown.';
 COMMENT ON COLUMN reconciler.policy.acknowledged_timeout IS 'A start that its agent acknowledged so long ago has failed.';
 
+-- Signs of life, and the grace of a new runtime.
+ALTER TABLE reconciler.binding
+  ADD COLUMN sign_fresh_for interval NOT NULL DEFAULT '120 s' CHECK (sign_fresh_for BETWEEN '0' AND '1 day'),
+  ADD COLUMN sign_ceiling interval NOT NULL DEFAULT '30 min' CHECK (sign_ceiling BETWEEN '0' AND '365 days'),
+  ADD COLUMN replacement_grace interval NOT NULL DEFAULT '120 s' CHECK (replacement_grace BETWEEN '0' AND '1 day');
+COMMENT ON COLUMN reconciler.binding.columns IS 'Which column is what: key, state, agent, runtime, created, entered, updated, reason, closed, route and signs (lists).';
+COMMENT ON COLUMN reconciler.binding.sign_fresh_for IS 'A session''s own sign of life is heard that long.';
+COMMENT ON COLUMN reconciler.binding.sign_ceiling IS 'Once the end of a session is known or inferred for so long, signs of life are heard no more.';
+COMMENT ON COLUMN reconciler.binding.replacement_grace IS 'Nothing is inferred of a session whose runtime we have known for less.';
+CREATE OR REPLACE FUNCTION reconciler.grant_tables(grantee text, level text, give boolean) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  verb text := CASE WHEN give THEN 'GRANT %s ON %s TO %s' ELSE 'REVOKE %s ON %s FROM %s' END;
+  readable text;
+BEGIN
+  verb := verb || CASE WHEN give THEN '' ELSE ' CASCADE' END;
+  SELECT string_agg(d.objid::regclass::text, ', ') INTO STRICT readable
+    FROM pg_extension AS e JOIN pg_depend AS d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e'
+      JOIN pg_class AS c ON c.oid = d.objid AND c.relkind IN ('r', 'v')
+    WHERE e.extname = 'session_reconciler';
+  IF level IN ('viewer', 'operator', 'admin') AND (give OR level = 'viewer') THEN
+    EXECUTE format(verb, 'SELECT', 'TABLE ' || readable, grantee);
+  END IF;
+  IF level = 'admin' OR (NOT give AND level IN ('viewer', 'operator')) THEN
+    EXECUTE format(verb, 'INSERT, UPDATE, DELETE', 'TABLE reconciler.policy', grantee);
+    EXECUTE format(verb, 'UPDATE (time_zone, batch_size, observation_spacing, hub_grace, heartbeat_fresh, start_grace, instance_grace,'
+                         ' promotion_grace, sign_fresh_for, sign_ceiling, replacement_grace, brake_floor, brake_share, user_rate_floor, user_rate_share)', 'TABLE reconciler.binding', grantee);
+    EXECUTE format(verb, 'UPDATE (connect_timeout, total_timeout, command_spacing, max_in_flight)', 'TABLE reconciler.hub', grantee);
+  END IF;
+END $$;
+
 -- What is owed to agents that come back late.
 ALTER TABLE reconciler.policy
   ADD COLUMN late_return text NOT NULL DEFAULT 'keep_terminated' CHECK (late_return IN ('keep_terminated', 'readopt')),

@@ -109,7 +109,8 @@ std::optional<Completion> by_awaited(const Facts& f, std::string* why) {
   }
   const std::string name = cat({command->action, " command ", in_quotes(command->id)});
   if (fate_of(*command) == CommandFate::completed)
-    return Completion{rest_began(f, command->completed), cat({name, " completed"}), f.policy->completed_becomes, "user_requested"};
+    return Completion{.since = rest_began(f, command->completed), .proof = cat({name, " completed"}), .becomes = f.policy->completed_becomes,
+                      .reason = "user_requested", .ends = false};
   return Completion{rest_began(f, command->completed), cat({name, " failed: ", command->error.empty() ? "no reason given" : command->error}),
                     f.policy->becomes, "error", owed_by(f)};
 }
@@ -142,8 +143,13 @@ Answer completion_proven(const Facts& f, std::string* why) {
   if (rested < rest)
     return wait(Action::finalize, plus(proof->since, rest), Blocked::finalize_rest,
                 cat({proof->proof, " ", span(rested), " ago and rests until ", span(rest), " have passed"}));
+  // Whoever came after the end speaks against it; what was there before it does not.
+  if (proof->ends && shows_life(f, rested) && *f.session.sign > proof->since)
+    return wait(Action::finalize, quiet_at(f, rested), Blocked::contradiction,
+                cat({proof->proof, " ", span(rested), " ago, but the session showed a sign of life after that, ", span(elapsed(*f.session.sign, f.now)), " ago"}));
   Verdict verdict = close(Action::finalize, f.policy, proof->reason, cat({proof->proof, " ", span(rested), " ago; the session becomes ", proof->becomes}));
   verdict.becomes = proof->becomes, verdict.owes = proof->owes;
+  if (const auto quiet = quiet_since(f, rested); quiet && proof->ends) verdict.quiet_since = std::max(*quiet, proof->since);
   return verdict;
 }
 

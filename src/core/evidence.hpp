@@ -18,6 +18,9 @@ struct EvidenceLimits {
   Duration observation_spacing = seconds(10);
   Duration hub_grace = seconds(120);
   Duration heartbeat_fresh = seconds(90);
+  Duration sign_fresh_for = seconds(120);     // a session's own sign of life speaks that long …
+  Duration sign_ceiling = minutes(30);        // … and not at all once its end is inferred for so long
+  Duration replacement_grace = seconds(120);  // no inference about a runtime that we have known for less
 };
 
 // One look at one agent.

@@ -71,8 +71,8 @@ Answer no_agent(const Facts& f, std::string* why) {
   if (f.policy->no_agent == NoAgent::show)
     return wait(Action::wait, {}, Blocked::no_agent, "no agent is recorded for the session; it is shown, never closed");
   if (seen >= limit)
-    return close(Action::force, f.policy, "no_agent",
-                 cat({"no agent is recorded for the session, for ", span(seen), " of ", span(limit)}));
+    return inferred(f, seen, close(Action::force, f.policy, "no_agent",
+                                   cat({"no agent is recorded for the session, for ", span(seen), " of ", span(limit)})));
   return wait(Action::force, plus(f.now, limit - seen), Blocked::no_agent,
               cat({"no agent is recorded for the session, for ", span(seen), " of ", span(limit), " so far"}));
 }
@@ -85,7 +85,7 @@ Answer agent_gone(const Facts& f, std::string* why) {
   if (!gone_long_enough(f)) return {};
   Verdict verdict = close(Action::force, f.policy, f.policy->reason, gone_so_far(f));
   verdict.owes = owed_by(f);
-  return verdict;
+  return inferred(f, f.agent->gone_time, std::move(verdict));
 }
 
 Answer agent_gone_waiting(const Facts& f, std::string* why) {

@@ -139,7 +139,8 @@ Answer unconfirmed(const Facts& f) {
   const std::string so_far = cat({std::to_string(f.episode.accepted), " stops were accepted since ", span(since), " of ",
                                   span(policy.unconfirmed_after), " and none was confirmed"});
   const bool long_enough = since >= policy.unconfirmed_after;
-  if (policy.user_requested && long_enough) return close(Action::force, &policy, "stop_unconfirmed", so_far);
+  if (policy.user_requested && long_enough)
+    return inferred(f, since - policy.unconfirmed_after, close(Action::force, &policy, "stop_unconfirmed", so_far));
   if (policy.user_requested)
     return wait(Action::force, plus(f.now, policy.unconfirmed_after - since), Blocked::none, so_far);
   if (!long_enough || f.episode.quarantined) return {};

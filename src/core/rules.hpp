@@ -46,6 +46,15 @@ bool came_back_as_another(const Facts&);
 bool has_agent(const Facts&);
 std::string agent_name(const Facts&);            // agent "k8s-1"
 std::string describe_evidence(const Facts&);     // for traces: source, age, instance, detail
+// life.cpp
+// The time after which a sign of life speaks against an end that is known for that long; empty: it is heard no more.
+std::optional<Time> quiet_since(const Facts&, Duration known_for);
+bool shows_life(const Facts&, Duration known_for);
+// When the sign has spoken long enough.
+Time quiet_at(const Facts&, Duration known_for);
+// An end that is inferred for that long: the force, or what it waits for.
+Verdict inferred(const Facts&, Duration known_for, Verdict force);
+
 // retry_session() was called and no try, and no quarantine, has come since.
 bool retry_requested(const Facts&);
 // Since when the session is in its state; never after now.
@@ -57,7 +66,7 @@ CommandFate fate_of(const Command&);
 // What an inputs line says of it.
 std::string describe(const Command&, Time now);
 // Proof that the session has ended, or has reached the state it was on its way to; and when its rest began.
-struct Completion { Time since{}; std::string proof, becomes, reason; Owed owes = Owed::nothing; };
+struct Completion { Time since{}; std::string proof, becomes, reason; Owed owes = Owed::nothing; bool ends = true; };
 std::optional<Completion> completion_of(const Facts&, std::string* why);
 // Whether what is on record proves something and carries no time of its own, or one that lies ahead: it rests from
 // our first sight of it.

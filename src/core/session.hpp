@@ -20,6 +20,7 @@ struct Session {
   std::optional<std::string> created;  // created_at as text: part of the identity, not a time we compute with
   std::optional<Time> entered;         // the mapped "time in state" column, where mapped and not NULL
   std::vector<std::optional<std::string>> route;  // further columns that every WHERE repeats
+  std::optional<Time> sign{};          // the newest of the mapped signs of life
 };
 
 // What is still to be done for a session that we closed while its agent was not there to end it.

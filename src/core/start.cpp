@@ -50,7 +50,7 @@ Answer start_acknowledged(const Facts& f, std::string* why) {
   if (age < limit) return wait(Action::force, plus(f.now, limit - age), Blocked::none, text);
   Verdict verdict = close(Action::force, f.policy, "timeout", cat({text, " and the session is still ", f.session.state}));
   verdict.owes = Owed::stop;
-  return verdict;
+  return inferred(f, age - limit, std::move(verdict));
 }
 
 }  // namespace reconciler::rules

@@ -46,6 +46,7 @@ struct Verdict {
   Blocked blocked_by = Blocked::none;
   std::string becomes;                 // finalize, force: the state to write
   std::string reason;                  // finalize, force, quarantine: of the change
+  std::optional<Time> quiet_since;     // finalize, force: written only if the row shows no sign of life after this
   Owed owes = Owed::nothing;           // finalize, force: what is to be done once its agent is there
   std::string text;                    // one sentence for people
 };

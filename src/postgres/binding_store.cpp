@@ -82,6 +82,8 @@ void load_sessions(SessionsTable& table, const json& columns) {
   table.closed = mapped(table.relation, columns, "closed");
   if (columns.contains("route"))
     for (const json& name : columns["route"]) table.route.push_back(column_of(table.relation, name));
+  if (columns.contains("signs"))
+    for (const json& name : columns["signs"]) table.signs.push_back(column_of(table.relation, name));
 }
 
 Policy read_policy(Rows::Row row) {
@@ -184,7 +186,8 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
   out.start_grace = row.span("start_grace"), out.instance_grace = row.span("instance_grace"), out.promotion_grace = row.span("promotion_grace");
   out.armed_system = row.text("system"), out.armed_name = row.text("armed_name");
   out.armed_database = static_cast<Oid>(row.integer("armed_database"));
-  b.limits = {std::max(settings::interval(), observed_distance(row)), row.span("observation_spacing"), row.span("hub_grace"), row.span("heartbeat_fresh")};
+  b.limits = {std::max(settings::interval(), observed_distance(row)), row.span("observation_spacing"), row.span("hub_grace"), row.span("heartbeat_fresh"),
+              row.span("sign_fresh_for"), row.span("sign_ceiling"), row.span("replacement_grace")};
   b.brake = {.floor = row.integer("brake_floor"), .share = row.real("brake_share"), .user_floor = row.integer("user_rate_floor"), .user_share = row.real("user_rate_share"), .per_second = 50};
   b.command_spacing = row.maybe_span("command_spacing").value_or(milliseconds(500));
   b.batch_size = static_cast<int>(row.integer("batch_size"));

@@ -23,6 +23,7 @@ struct SessionsTable {
   Column key, state;
   std::optional<Column> agent, runtime, created, entered, updated, reason, closed;
   std::vector<Column> route;
+  std::vector<Column> signs;  // of life
 };
 
 struct AgentsTable {

@@ -39,6 +39,7 @@ constexpr OptionSpec attach_options[] = {
     {"reason_column", OptionKind::name, "termination_reason", "the column that gets the reason of a closing"},
     {"closed_column", OptionKind::name, "terminated_at", "the column that gets the time of a closing"},
     {"route_columns", OptionKind::list, "none", "partition or distribution columns, repeated in the WHERE of every write"},
+    {"sign_of_life_columns", OptionKind::list, "none", "columns with times at which a session was seen alive"},
     {"agents_table", OptionKind::name, "agents, in the schema of the sessions", "the table of agents, with their heartbeats"},
     {"commands_table", OptionKind::name, "agent_commands, in the schema of the sessions", "the table of the application's own commands"},
     {"audit_table", OptionKind::name, "audit_log with the preset streamspace, else none", "the application's audit table, which gets a row per change"},
@@ -53,6 +54,9 @@ constexpr OptionSpec attach_options[] = {
     {"start_grace", OptionKind::interval, "60 s", "no force before the server's start and the first pass are that old"},
     {"instance_grace", OptionKind::interval, "120 s", "no force before a new hub instance is known that long"},
     {"promotion_grace", OptionKind::interval, "300 s", "no force before a promotion is that old"},
+    {"sign_fresh_for", OptionKind::interval, "120 s", "a sign of life is heard that long"},
+    {"sign_ceiling", OptionKind::interval, "30 min", "signs of life are heard no more once the end is known or inferred for so long"},
+    {"replacement_grace", OptionKind::interval, "120 s", "nothing is inferred of a session whose runtime is known for less"},
     {"disconnect_cleanup", OptionKind::boolean, "false", "turns the policies of running and hibernated on: an agent that stays away ends its sessions"},
     {"policies", OptionKind::object, "of the preset", "per state an object that overrides columns of reconciler.policy, or null for no policy"},
 };

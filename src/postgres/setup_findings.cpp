@@ -110,6 +110,8 @@ void say_time_zone(Findings& out, const AttachedBinding& b) {
   };
   const SessionsTable& s = b.mapping.sessions;
   add("", {&s.created, &s.entered, &s.updated, &s.closed});
+  for (const Column& sign : s.signs)
+    if (sign.timestamp) naive.insert(sign.name);
   if (const auto& a = b.mapping.agents) add("agents.", {&a->heartbeat});
   if (const auto& c = b.mapping.commands) add("commands.", {&c->created, &c->sent, &c->acknowledged, &c->completed});
   if (naive.empty()) {

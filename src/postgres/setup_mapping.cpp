@@ -83,6 +83,7 @@ void MappingFinder::note(std::string item, std::string status, std::string detai
 void MappingFinder::find() {
   find_key();
   find_columns();
+  find_signs();
   for (const WantedTable& wanted : preset_.related) find_related(wanted);
 }
 
@@ -208,6 +209,20 @@ void MappingFinder::find_columns() {
     const std::string looked = wanted.names.empty() ? "none" : (wanted.names.size() == 1 ? "no " : "none of ") + names_tried(wanted.names);
     note(option, wanted.advised ? "missing" : "info", looked + ": " + wanted.without);
   }
+}
+
+void MappingFinder::find_signs() {
+  const std::vector<std::string> names = options_.list("sign_of_life_columns");
+  const WantedColumn wanted{.role = "signs", .names = {}, .use = ColumnUse::instant};
+  for (const std::string& name : names) {
+    const ColumnLook* column = sessions_.column(name);
+    if (!column) throw UserError("42703", named(name, sessions_) + " does not exist", "Option \"sign_of_life_columns\" names it. Columns there are: " + column_names(sessions_) + ".");
+    if (const std::string wrong = misfit(*column, wanted); !wrong.empty())
+      throw UserError("42804", named(name, sessions_) + " " + wrong, "Leave it out of \"sign_of_life_columns\".", "Its type is " + column->type + ".");
+  }
+  if (names.empty()) return;
+  columns_["signs"] = names;
+  note("sign_of_life_columns", "ok", comma_list(names) + ": a session is not closed by inference while they are fresh");
 }
 
 void MappingFinder::find_related(const WantedTable& wanted) {

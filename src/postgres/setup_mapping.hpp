@@ -31,6 +31,7 @@ class MappingFinder {
  private:
   void find_key();
   void find_columns();
+  void find_signs();
   void find_related(const WantedTable&);
   std::optional<TableLook> related_table(const WantedTable&);
   const ColumnLook* choose(const TableLook&, const WantedColumn&, const std::string& option);

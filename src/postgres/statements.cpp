@@ -62,12 +62,20 @@ std::string Statements::instant(const std::string& alias, const std::optional<Co
   return in(alias, *column) + "::timestamptz";
 }
 
+// The newest sign of life that the row shows.
+std::string Statements::sign(const std::string& alias) const {
+  std::vector<std::string> signs;
+  for (const Column& column : m_.sessions.signs) signs.push_back(instant(alias, column));
+  return signs.empty() ? "NULL::timestamptz" : "greatest(" + join(signs, ", ") + ")";
+}
+
 std::string Statements::session_list(const std::string& alias) const {
   const SessionsTable& t = m_.sessions;
   std::vector<std::string> list{as_text(alias, t.key) + " AS key",        as_text(alias, t.state) + " AS state",
                                 as_text(alias, t.agent) + " AS agent",    as_text(alias, t.runtime) + " AS runtime",
                                 as_text(alias, t.created) + " AS created", instant(alias, t.entered) + " AS entered",
-                                as_text(alias, t.entered) + " AS age"};
+                                as_text(alias, t.entered) + " AS age",
+                                sign(alias) + " AS sign"};
   for (std::size_t i = 0; i < t.route.size(); ++i) list.push_back(as_text(alias, t.route[i]) + " AS route" + std::to_string(i));
   return join(list, ", ");
 }
@@ -239,14 +247,15 @@ std::string Statements::close() const {
   if (t.reason) when_it_ends(*t.reason, cast("t.reason", *t.reason));
   if (t.closed) when_it_ends(*t.closed, at(*t.closed));
   if (t.updated) set.push_back(quote_identifier(t.updated->name) + " = " + at(*t.updated));
-  std::string arrays = "$1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[]",
-              names = "key, state, agent, runtime, created, becomes, reason";
+  std::string arrays = "$1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $9::timestamptz[]",
+              names = "key, state, agent, runtime, created, becomes, reason, quiet_since";
   for (std::size_t i = 0; i < t.route.size(); ++i) {
-    arrays += ", $" + std::to_string(9 + i) + "::text[]";
+    arrays += ", $" + std::to_string(10 + i) + "::text[]";
     names += ", route" + std::to_string(i);
   }
   // The written columns are compared with the image too: what `before` says is exactly what was overwritten.
   std::string unchanged;
+  if (!t.signs.empty()) unchanged += " AND (" + sign("s") + " > t.quiet_since) IS NOT TRUE";
   for (std::size_t i = 0; i < t.route.size(); ++i)
     unchanged += " AND " + in("o", t.route[i]) + " IS NOT DISTINCT FROM " + cast("t.route" + std::to_string(i), t.route[i]);
   for (const Column& column : written()) unchanged += " AND " + in("s", column) + " IS NOT DISTINCT FROM " + in("o", column);

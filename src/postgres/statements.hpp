@@ -42,7 +42,7 @@ class Statements {
   std::string identities() const;
 
   // Compare and set. $1 keys, $2 states, $3 agents, $4 runtimes, $5 createds, $6 new states, $7 reasons, $8 at
-  // (timestamptz), then one text[] per route column. Columns: key, before, after (json).
+  // (timestamptz), $9 no sign of life after (timestamptz[]), then one text[] per route column. Columns: key, before, after (json).
   std::string close() const;
   // Puts a before image back where the row still is its after image. $1 key, $2 before, $3 after (jsonb).
   std::string undo() const;
@@ -54,7 +54,7 @@ class Statements {
   // The WHERE of close() for one session, with its values: for explain_session().
   std::string where_of_close(const Session&) const;
 
-  static constexpr int session_columns = 7;  // key, state, agent, runtime, created, entered, age; then the route
+  static constexpr int session_columns = 8;  // key, state, agent, runtime, created, entered, age, sign; then the route
 
  private:
   std::string session_list(const std::string& alias) const;
@@ -62,6 +62,7 @@ class Statements {
   struct Compared { std::string key, state, agent, runtime, created; std::vector<std::string> route; };
   Compared columns_of_batch() const;
   std::string predicate(const Compared&) const;
+  std::string sign(const std::string& alias) const;
   std::string image(const std::string& alias) const;
   std::vector<Column> imaged() const;
   std::vector<Column> written() const;

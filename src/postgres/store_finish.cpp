@@ -164,15 +164,17 @@ std::vector<const Closing*> PgStore::allowed_now(const PassStart& pass, const st
 // Inside the block of the table's owner: the rows and the application's audit. Images of what was closed, by key.
 std::map<std::string, PgStore::Image> PgStore::write_theirs(const PassStart& pass, const std::vector<const Closing*>& wanted, Time at) {
   Texts keys, states, agents, runtimes, created, becomes, reasons;
+  std::vector<std::optional<Time>> quiet_since;
   std::vector<Texts> routes(b_.mapping.sessions.route.size());
   for (const Closing* closing : wanted) {
     const Session& s = closing->tracked->session;
     keys.push_back(s.key), states.push_back(s.state), agents.push_back(s.agent), runtimes.push_back(s.runtime), created.push_back(s.created);
     becomes.push_back(closing->verdict.becomes), reasons.push_back(closing->verdict.reason);
+    quiet_since.push_back(closing->verdict.quiet_since);
     for (std::size_t i = 0; i < routes.size(); ++i) routes[i].push_back(s.route[i]);
   }
   std::vector<Param> params{Param::texts(keys), Param::texts(states), Param::texts(agents), Param::texts(runtimes), Param::texts(created),
-                            Param::texts(becomes), Param::texts(reasons), Param::time(at)};
+                            Param::texts(becomes), Param::texts(reasons), Param::time(at), Param::times(quiet_since)};
   for (const Texts& route : routes) params.push_back(Param::texts(route));
   std::map<std::string, Image> images;
   const Rows rows = query_batch(sql_.close(), std::span<const Param>(params));

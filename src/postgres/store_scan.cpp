@@ -14,7 +14,7 @@ Session read_session(Rows::Row row, std::size_t route) {
   s.agent = row.maybe_text("agent"), s.runtime = row.maybe_text("runtime"), s.created = row.maybe_text("created");
   // An empty agent id names nobody, whatever the column says.
   if (s.agent && s.agent->empty()) s.agent.reset();
-  s.entered = row.maybe_time("entered");
+  s.entered = row.maybe_time("entered"), s.sign = row.maybe_time("sign");
   for (std::size_t i = 0; i < route; ++i) s.route.push_back(row.maybe_text(static_cast<int>(Statements::session_columns + i)));
   return s;
 }

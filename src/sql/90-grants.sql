@@ -96,7 +96,7 @@ BEGIN
   IF level = 'admin' OR (NOT give AND level IN ('viewer', 'operator')) THEN
     EXECUTE format(verb, 'INSERT, UPDATE, DELETE', 'TABLE reconciler.policy', grantee);
     EXECUTE format(verb, 'UPDATE (time_zone, batch_size, observation_spacing, hub_grace, heartbeat_fresh, start_grace, instance_grace,'
-                         ' promotion_grace, brake_floor, brake_share, user_rate_floor, user_rate_share)', 'TABLE reconciler.binding', grantee);
+                         ' promotion_grace, sign_fresh_for, sign_ceiling, replacement_grace, brake_floor, brake_share, user_rate_floor, user_rate_share)', 'TABLE reconciler.binding', grantee);
     EXECUTE format(verb, 'UPDATE (connect_timeout, total_timeout, command_spacing, max_in_flight)', 'TABLE reconciler.hub', grantee);
   END IF;
 END $$;

@@ -1,0 +1,36 @@
+// What speaks for a session that is about to be closed: signs of life that the application writes, and a runtime that is
+// new. They are foreign: they make us wait, within limits of ours, and never do more.
+#include <algorithm>
+
+#include "core/rules.hpp"
+
+namespace reconciler::rules {
+
+std::optional<Time> quiet_since(const Facts& f, Duration known_for) {
+  if (known_for >= f.limits.sign_ceiling) return {};
+  return plus(f.now, -f.limits.sign_fresh_for);
+}
+
+bool shows_life(const Facts& f, Duration known_for) {
+  const auto quiet = quiet_since(f, known_for);
+  return quiet && f.session.sign && *f.session.sign > *quiet;
+}
+
+Time quiet_at(const Facts& f, Duration known_for) {
+  return std::min(plus(std::min(*f.session.sign, f.now), f.limits.sign_fresh_for), plus(f.now, f.limits.sign_ceiling - known_for));
+}
+
+Verdict inferred(const Facts& f, Duration known_for, Verdict force) {
+  const Duration known = elapsed(f.episode.first_seen, f.now);
+  if (f.session.runtime && known < f.limits.replacement_grace)
+    return wait(Action::force, plus(f.now, f.limits.replacement_grace - known), Blocked::replacement_grace,
+                cat({force.text, "; its runtime is known for ", span(known), " of ", span(f.limits.replacement_grace), " only"}));
+  if (shows_life(f, known_for))
+    return wait(Action::force, quiet_at(f, known_for), Blocked::sign_of_life,
+                cat({force.text, "; but it showed a sign of life ", span(elapsed(*f.session.sign, f.now)), " ago, which speaks for ",
+                     span(f.limits.sign_fresh_for)}));
+  force.quiet_since = quiet_since(f, known_for);
+  return force;
+}
+
+}  // namespace reconciler::rules
