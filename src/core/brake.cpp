@@ -91,6 +91,20 @@ Losses judge_losses(std::int64_t seen_present, std::int64_t now_gone) {
   return now_gone * 100 >= seen_present * 55 ? Losses::most : Losses::few;
 }
 
+Paced take_pace(Pace& pace, const BrakeLimits& limits, Losses losses, std::int64_t wanted, Time now) {
+  const double rate = std::max(1.0, static_cast<double>(limits.per_second) / (losses == Losses::few ? 1 : 10));
+  // A clock that went back fills nothing, and is followed.
+  const double passed = static_cast<double>(elapsed(pace.filled, now).count()) / 1e6;
+  pace.tokens = std::min(rate, std::max(0.0, pace.tokens) + rate * std::max(0.0, passed));
+  pace.filled = now;
+  const double chunk = std::floor(std::min(rate, static_cast<double>(wanted)));
+  if (pace.tokens + 1e-9 >= chunk) {
+    pace.tokens -= chunk;
+    return {static_cast<std::int64_t>(chunk), Duration(0)};
+  }
+  return {0, Duration(static_cast<std::int64_t>(std::ceil((chunk - pace.tokens) / rate * 1e6)))};
+}
+
 std::optional<Time> Grace::until(Time now) const {
   Time end = std::max(plus(server_started, start), plus(first_pass, start));
   if (new_instance) end = std::max(end, plus(*new_instance, instance));

@@ -28,6 +28,25 @@ struct BrakeLimits {
   std::int64_t per_second = 50;   // pace of inferred forces inside the budget
 };
 
+// Losses, not stock: of the agents seen present within 30 minutes, how many are gone now. Three are the fewest
+// that can say anything. few: nothing; most (≥ 55 %): a tenth of per_second; all: no inferred force until one
+// is back or reset_brake().
+enum class Losses { few, most, all };
+Losses judge_losses(std::int64_t seen_present, std::int64_t now_gone);
+
+// The pace of inferred forces: a bucket of tokens that fills at the rate and holds a second's worth. Stored with
+// the budget; all passes take from it.
+struct Pace {
+  double tokens = 0;
+  Time filled{};  // as of then
+};
+// How many of `wanted` (≥ 1) may be done now: all of them or a second's worth, else none and how long to wait.
+struct Paced {
+  std::int64_t granted = 0;
+  Duration wait{0};
+};
+Paced take_pace(Pace&, const BrakeLimits&, Losses, std::int64_t wanted, Time now);
+
 struct BrakeState {
   Window inferred, user_requested;
   std::optional<Time> tripped;    // latched until reset_brake()
@@ -48,12 +67,6 @@ BrakeJudgement judge_brake(BrakeState&, const BrakeLimits&, std::int64_t due, st
 void spend_inferred(BrakeState&, std::int64_t n, Time now);
 // How many forces of sessions that a user asked to end may be done now.
 std::int64_t user_rate_left(BrakeState&, const BrakeLimits&, std::int64_t watched, Time now);
-
-// Losses, not stock: of the agents seen present within 30 minutes, how many are gone now. Three are the fewest
-// that can say anything. few: nothing; most (≥ 55 %): a tenth of per_second; all: no inferred force until one
-// is back or reset_brake().
-enum class Losses { few, most, all };
-Losses judge_losses(std::int64_t seen_present, std::int64_t now_gone);
 
 // Grace periods before any force.
 struct Grace {

@@ -23,6 +23,7 @@ struct Gates {
   std::optional<Time> grace_until;  // no force before
   bool brake_tripped = false;       // inferred forces only
   std::int64_t allowance = 0;       // forces let through although it is tripped
+  bool brake_slowed = false;        // inferred forces go at a tenth of their pace
 };
 
 // none: it may be done. Otherwise what holds it, the first that applies; `until` is set where a time ends it, `text`

@@ -4,8 +4,6 @@
 #include <iterator>
 #include <utility>
 
-#include <nlohmann/json.hpp>
-
 #include "core/rules.hpp"
 #include "engine/facts.hpp"
 
@@ -39,7 +37,15 @@ void Pass::due_at(std::optional<Time> at) {
   if (at && (!end_.next_due || *at < *end_.next_due)) end_.next_due = at;
 }
 
+void ForcesDue::add(const Session& session, const Verdict& verdict) {
+  ++count, ++by_state[session.state], ++by_reason[verdict.reason];
+  if (session.agent) ++by_agent[*session.agent];
+  if (samples.size() < 10) samples.push_back(session.key);
+}
+
 PassEnd Pass::run(bool ask_again) {
+  // A CALL is one whole pass; the worker has other tables, and comes back.
+  most_waiting_ = ask_again ? hours(1) : seconds(10);
   const AgentHub::Totals before = hub_ ? hub_->totals() : AgentHub::Totals{};
   start_ = store_.begin_pass();
   if (start_.gates.safe_mode || !start_.gates.version_fits) {
@@ -57,8 +63,8 @@ PassEnd Pass::run(bool ask_again) {
       observer_.forget(unknown_agents_);
       unknown_agents_.clear();
       // The second look replaces what the first one counted.
-      inferred_due_ = 0, end_.scanned = 0, end_.stuck = 0;
-      end_.stuck_by_state.clear(), samples_.clear();
+      forces_due_ = {}, end_.scanned = 0, end_.stuck = 0;
+      end_.stuck_by_state.clear();
       sweep_policies(Sweep::all_but_inferred_forces);
       force_inferred();
     }
@@ -139,7 +145,7 @@ void Pass::handle(std::vector<Tracked>& batch, Sweep sweep) {
   Batch sorted;
   for (Tracked& tracked : batch) sort_verdict(tracked, sweep, sorted);
   if (sweep == Sweep::inferred_forces_only)
-    close(sorted.force_inferred, Budget::inferred);
+    close_at_pace(sorted.force_inferred);
   else
     act(sorted);
 }
@@ -252,10 +258,7 @@ void Pass::sort_verdict(Tracked& tracked, Sweep sweep, Batch& batch) {
       } else if (!inferred) {
         batch.force_user.push_back(std::move(closing));
       } else {
-        if (sweep == Sweep::all_but_inferred_forces) {
-          ++inferred_due_;
-          if (samples_.size() < 10) samples_.push_back(tracked.session.key);
-        }
+        if (sweep == Sweep::all_but_inferred_forces) forces_due_.add(tracked.session, verdict);
         batch.force_inferred.push_back(std::move(closing));
       }
       break;
@@ -281,7 +284,7 @@ void Pass::act(Batch& batch) {
   if (retries_.size() >= most_retries) send_retries();
 }
 
-void Pass::close(std::vector<Closing>& closings, Budget budget) {
+void Pass::close(const std::vector<Closing>& closings, Budget budget) {
   if (closings.empty()) return;
   const Store::Finished done = store_.finish(start_, closings, budget);
   (budget == Budget::none ? end_.finalized : end_.forced) += done.closed;
@@ -292,14 +295,39 @@ void Pass::close(std::vector<Closing>& closings, Budget budget) {
   due_at(done.budget_frees);
 }
 
+// Inferred forces leave evenly, so that whoever sees that they are wrong can still stop most of them. Nothing is held
+// while they wait.
+void Pass::close_at_pace(const std::vector<Closing>& closings) {
+  for (auto from = closings.begin(); from != closings.end();) {
+    const Paced paced = store_.take_pace(losses_, closings.end() - from);
+    if (paced.granted > 0) {
+      const auto to = from + static_cast<std::ptrdiff_t>(paced.granted);
+      close({from, to}, Budget::inferred);
+      from = to;
+      continue;
+    }
+    if (paced.wait > most_waiting_) {
+      most_waiting_ = Duration(0);
+      return due_at(store_.now() + paced.wait);
+    }
+    most_waiting_ -= paced.wait;
+    waiter_.wait(-1, paced.wait);
+  }
+}
+
 // Judged before the first of them is done: too many at once, and none is.
 void Pass::force_inferred() {
-  // A brake that was reset is asked even when nothing is due: then what its allowance was for is gone. Only a pass
-  // that could have forced, and knows of every agent, can tell.
+  // A brake that holds back is asked even when nothing is due: what it was for may be gone, or lost agents back.
+  // Only a pass that could have forced, and knows of every agent, can tell.
   const Gates& gates = start_.gates;
   const bool would_know = gates.mode == Mode::enforce && !gates.paused && !gates.grace_until && gates.identity_confirmed && unknown_agents_.empty();
-  if (inferred_due_ == 0 && !(gates.brake_tripped && gates.allowance > 0 && would_know)) return;
-  if (!store_.may_force(start_, inferred_due_, nlohmann::json(samples_).dump())) return;
+  if (forces_due_.count == 0 && !((gates.brake_tripped || gates.brake_slowed) && would_know)) return;
+  // Whether agents were lost is no question to those alone whose sessions are stuck.
+  const std::vector<std::string> lately = store_.lately_present();
+  if (may_ask()) observer_.look({lately.begin(), lately.end()});
+  const std::optional<Losses> pace = store_.may_force(start_, forces_due_);
+  if (!pace) return;
+  losses_ = *pace;
   sweep_policies(Sweep::inferred_forces_only);
 }
 

@@ -42,7 +42,8 @@ class Pass {
   void send_retries();
   std::vector<const Tracked*> send_round(const std::vector<const Tracked*>& due);
   Dispatch dispatch_of(const Tracked&, const Claim&) const;
-  void close(std::vector<Closing>&, Budget);
+  void close(const std::vector<Closing>&, Budget);
+  void close_at_pace(const std::vector<Closing>&);
   void force_inferred();
   void due_at(std::optional<Time>);
 
@@ -52,8 +53,9 @@ class Pass {
   Observer observer_{store_, hub_};
   PassStart start_;
   PassEnd end_;
-  std::int64_t inferred_due_ = 0;       // counted in the first sweep, judged before the second
-  std::vector<std::string> samples_;    // of what the brake would be about
+  ForcesDue forces_due_;                // inferred ones, counted in the first sweep, judged before the second
+  Losses losses_ = Losses::few;         // what sets the pace of the second
+  Duration most_waiting_{0};            // for that pace, in this pass; what is left then is left to the next one
   std::set<std::string> unknown_agents_;
   std::deque<Tracked> retries_;         // due, not yet sent
 };

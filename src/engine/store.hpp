@@ -46,6 +46,14 @@ struct Closing {
 };
 enum class Budget { none, user_requested, inferred };  // what a batch of closings spends from
 
+// Inferred forces that a pass found due, before the first of them is done.
+struct ForcesDue {
+  std::int64_t count = 0;
+  std::map<std::string, std::int64_t> by_state, by_reason, by_agent;
+  std::vector<std::string> samples;  // ten of them
+  void add(const Session&, const Verdict&);
+};
+
 struct Claim {
   std::size_t index = 0;      // into the requests
   std::string command_id;
@@ -125,8 +133,12 @@ class Store {
   // budget in one transaction. Returns how many were closed; at most `limit` of Budget are spent.
   struct Finished { std::int64_t closed = 0, skipped = 0; std::optional<Time> budget_frees; };
   virtual Finished finish(const PassStart&, const std::vector<Closing>&, Budget) = 0;
-  // Judges inferred forces before the first of them: trips the brake (with its event) when they are too many.
-  virtual bool may_force(const PassStart&, std::int64_t due, const std::string& samples_json) = 0;
+  // Agents seen present within half an hour: how many of them are gone is what losses are judged by.
+  virtual std::vector<std::string> lately_present() = 0;
+  // Judges inferred forces before the first of them: trips the brake (with its event) when they, or the agents lost
+  // lately, are too many, and releases it when a lost agent is back. Empty: none; else what sets their pace.
+  virtual std::optional<Losses> may_force(const PassStart&, const ForcesDue&) = 0;
+  virtual Paced take_pace(Losses, std::int64_t wanted) = 0;
 
   // Remembers which incarnation of its agent has each of these sessions.
   virtual void note_incarnations(const std::vector<const Tracked*>&) = 0;

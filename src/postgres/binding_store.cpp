@@ -188,7 +188,7 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
   out.armed_database = static_cast<Oid>(row.integer("armed_database"));
   b.limits = {std::max(settings::interval(), observed_distance(row)), row.span("observation_spacing"), row.span("hub_grace"), row.span("heartbeat_fresh"),
               row.span("sign_fresh_for"), row.span("sign_ceiling"), row.span("replacement_grace")};
-  b.brake = {.floor = row.integer("brake_floor"), .share = row.real("brake_share"), .user_floor = row.integer("user_rate_floor"), .user_share = row.real("user_rate_share"), .per_second = 50};
+  b.brake = {.floor = row.integer("brake_floor"), .share = row.real("brake_share"), .user_floor = row.integer("user_rate_floor"), .user_share = row.real("user_rate_share"), .per_second = row.integer("brake_pace")};
   b.command_spacing = row.maybe_span("command_spacing").value_or(milliseconds(500));
   b.batch_size = static_cast<int>(row.integer("batch_size"));
   b.terminal_states = row.texts("terminal_states");

@@ -145,7 +145,7 @@ void check_identity(Findings& out, const std::string& prefix, const AttachedBind
 // What passes left behind: mode, safe mode, brake, the hub's last answer.
 void check_runtime(Findings& out, const std::string& prefix, int id) {
   const Rows rows = as_extension_owner([&] {
-    return query("SELECT b.mode, b.mode_reason, b.hub, b.paused_at, b.paused_by, b.pause_reason, s.safe_mode_since, s.last_error, s.last_pass_at, s.unserved_scans, s.no_pass_before, s.hub_unauthorized, k.tripped, k.tripped_why,"
+    return query("SELECT b.mode, b.mode_reason, b.hub, b.paused_at, b.paused_by, b.pause_reason, s.safe_mode_since, s.last_error, s.last_pass_at, s.unserved_scans, s.no_pass_before, s.hub_unauthorized, k.tripped, k.tripped_why, k.slowed,"
                  " (SELECT e.agent_id FROM reconciler.agent_evidence e WHERE e.binding_id = b.binding_id AND e.detail LIKE '%it is another hub%' LIMIT 1) AS foreign_agent"
                  " FROM reconciler.binding b LEFT JOIN reconciler.binding_state s USING (binding_id) LEFT JOIN reconciler.brake k USING (binding_id) WHERE b.binding_id = $1",
                  {Param::integer(id)});
@@ -157,7 +157,11 @@ void check_runtime(Findings& out, const std::string& prefix, int id) {
   else add(out, prefix + "mode", "ok", mode + (why.empty() ? "" : ": " + why));
   if (!row.null("paused_at")) add(out, prefix + "pause", "warn", "paused by " + row.text("paused_by") + " since " + instant(row.time("paused_at")) + ": " + row.maybe_text("pause_reason").value_or(""), "SELECT unpause_reconciler('reason').");
   if (!row.null("safe_mode_since")) add(out, prefix + "safe mode", "fail", "since " + instant(row.time("safe_mode_since")) + ": passes crashed the server", "See the server log; then SELECT set_mode(…), or install another library.");
-  if (!row.null("tripped")) add(out, prefix + "brake", "fail", "tripped since " + instant(row.time("tripped")) + ": " + row.maybe_text("tripped_why").value_or(""), "Look at stuck_sessions(), then SELECT reset_brake('reason').");
+  if (!row.null("tripped")) add(out, prefix + "brake", "fail", "tripped since " + instant(row.time("tripped")) + ": " + row.maybe_text("tripped_why").value_or(""),
+                                 "Look at reconciler_status() and reconcile_plan(). SELECT reset_brake('reason') lets them through; SELECT reset_brake('reason', 0) lets go without them.");
+  else if (const std::string why = row.maybe_text("slowed").value_or(""); !why.empty())
+    add(out, prefix + "brake", "warn", why + ": inferred forces go at a tenth of their pace", "See reconciler.agent_evidence for which, and why.");
+  else add(out, prefix + "brake", "ok", "not tripped");
   if (const auto error = row.maybe_text("last_error"); error && !error->empty()) add(out, prefix + "last pass", "fail", *error);
   if (const auto unserved = row.maybe_span("unserved_scans"); unserved && row.time("no_pass_before") > row.time("last_pass_at") + settings::interval())
     add(out, prefix + "pace", "warn", "scans that no index serves took " + span(*unserved) + " in the last pass: the worker makes none before " + instant(row.time("no_pass_before")), "Create the indexes that are missing: see the rows index ….");

@@ -75,7 +75,9 @@ class PgStore final : public Store {
   void quarantine(const PassStart&, const Tracked&, const Verdict&, const std::string& evidence) override;
 
   Finished finish(const PassStart&, const std::vector<Closing>&, Budget) override;
-  bool may_force(const PassStart&, std::int64_t due, const std::string& samples_json) override;
+  std::vector<std::string> lately_present() override;
+  std::optional<Losses> may_force(const PassStart&, const ForcesDue&) override;
+  Paced take_pace(Losses, std::int64_t wanted) override;
   void note_incarnations(const std::vector<const Tracked*>&) override;
   void note_would(const PassStart&, const std::vector<Closing>&) override;
 
@@ -125,6 +127,9 @@ class PgStore final : public Store {
   void set_aside(const PassStart&, const Closing&, const PostgresError&);
   void note_locked(const std::vector<std::optional<std::string>>& keys);
   void count_for_users_rate(std::int64_t wanted);
+  struct Trip { bool by_losses; std::string why; std::string numbers_json; };
+  void trip(const PassStart&, Time now, const ForcesDue&, const Trip&);
+  void release_when_one_is_back(const PassStart&, Time now, Time tripped);
   std::vector<Event> leftovers(const std::vector<const Closing*>& closed);
   std::map<std::string, std::string> namespaces_of(const std::vector<std::string>& agents);
 

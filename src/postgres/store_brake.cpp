@@ -1,4 +1,5 @@
 // The budget of forces: one locked row that every pass and CALL spends from.
+#include <algorithm>
 #include <array>
 
 #include <nlohmann/json.hpp>
@@ -46,7 +47,7 @@ void save_brake(int binding, const BrakeState& state) {
 
 // What reset_brake() let through is done, or is due no more: the normal budget holds again.
 void release_brake(int binding) {
-  query("UPDATE reconciler.brake SET tripped = NULL, tripped_due = 0, tripped_why = '', allowance = 0 WHERE binding_id = $1", {Param::integer(binding)});
+  query("UPDATE reconciler.brake SET tripped = NULL, tripped_due = 0, tripped_why = '', tripped_by_losses = false, allowance = 0 WHERE binding_id = $1", {Param::integer(binding)});
 }
 
 }  // namespace
@@ -88,29 +89,143 @@ void PgStore::give_back(std::int64_t unused, Budget budget, Time at) {
   save_brake(b_.binding.id, state);
 }
 
-bool PgStore::may_force(const PassStart& pass, std::int64_t due, const std::string& samples_json) {
+// Agents that were seen present within half an hour.
+constexpr Duration lately = minutes(30);
+
+std::vector<std::string> PgStore::lately_present() {
+  return transactions_.run("listing agents", [&] {
+    return ours([&] {
+      std::vector<std::string> ids;
+      const Rows rows = query("SELECT agent_id FROM reconciler.agent_evidence WHERE binding_id = $1 AND last_present > $2 ORDER BY last_present DESC LIMIT 1000",
+                              {Param::integer(b_.binding.id), Param::time(now() - lately)});
+      for (Rows::Row row : rows) ids.push_back(row.text("agent_id"));
+      return ids;
+    });
+  });
+}
+
+namespace {
+
+struct Fleet {
+  std::int64_t seen = 0, gone = 0;
+  std::string text() const { return std::to_string(gone) + " of the " + std::to_string(seen) + " agents seen present within 30 minutes are gone"; }
+};
+
+Fleet fleet_of(int binding, Time at) {
+  const Rows rows = query("SELECT count(*) AS seen, count(*) FILTER (WHERE e.presence = 'gone') AS gone FROM reconciler.brake k JOIN reconciler.agent_evidence e USING (binding_id)"
+                          " WHERE k.binding_id = $1 AND e.last_present > greatest($2, k.losses_from)",
+                          {Param::integer(binding), Param::time(at - lately)});
+  return {rows.only().integer("seen"), rows.only().integer("gone")};
+}
+
+using Counts = std::map<std::string, std::int64_t>;
+
+// The largest first: "a-1" 12, "a-2" 5 and 8 more
+std::vector<std::pair<std::string, std::int64_t>> largest(const Counts& counts) {
+  std::vector<std::pair<std::string, std::int64_t>> all(counts.begin(), counts.end());
+  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  if (all.size() > 20) all.resize(20);
+  return all;
+}
+
+json counts_json(const Counts& counts) {
+  json out = json::object();
+  for (const auto& [what, n] : largest(counts)) out[what] = n;
+  return out;
+}
+
+std::string counts_text(const Counts& counts) {
+  std::string out;
+  const auto shown = largest(counts);
+  for (const auto& [what, n] : shown) out += (out.empty() ? "" : ", ") + what + " " + std::to_string(n);
+  return counts.size() > shown.size() ? out + " and " + std::to_string(counts.size() - shown.size()) + " more" : out;
+}
+
+std::string list_text(const std::vector<std::string>& texts) {
+  std::string out;
+  for (const std::string& text : texts) out += (out.empty() ? "" : ", ") + text;
+  return out;
+}
+
+}  // namespace
+
+std::optional<Losses> PgStore::may_force(const PassStart& pass, const ForcesDue& due) {
   const bool share_counts = transactions_.run("reading the budget", [&] {
-    return ours([&] { BrakeState state = lock_brake(b_.binding.id); return needs_watched(state, b_.binding.brake, due, now()); });
+    return ours([&] { BrakeState state = lock_brake(b_.binding.id); return needs_watched(state, b_.binding.brake, due.count, now()); });
   });
   const std::int64_t count = share_counts ? watched() : 0;  // outside of a transaction that locks the budget
   return transactions_.run("judging the brake", [&] {
-    return ours([&] {
+    return ours([&]() -> std::optional<Losses> {
       const Time at = now();
       BrakeState state = lock_brake(b_.binding.id);
-      by_allowance_ = state.tripped && state.allowance > 0 && due > 0;
-      if (state.tripped && state.allowance > 0 && due == 0) release_brake(b_.binding.id);
-      if (state.tripped) return by_allowance_;
-      const BrakeJudgement judged = judge_brake(state, b_.binding.brake, due, count, at);
-      if (!judged.trips) return judged.left > 0;
-      const std::string why = std::to_string(due) + " forces due, " + std::to_string(judged.left) + " left of " + std::to_string(judged.budget) + " per 10 minutes";
-      query("UPDATE reconciler.brake SET tripped = $2, tripped_due = $3, tripped_why = $4, allowance = 0 WHERE binding_id = $1",
-            {Param::integer(b_.binding.id), Param::time(at), Param::integer(due), Param::text(why)});
-      const json evidence{{"due", due}, {"budget", judged.budget}, {"used", judged.used}, {"watched", count}, {"samples", json::parse(samples_json)},
-                          {"next", "SELECT reset_brake('reason') lets exactly these through; hold_session() keeps single ones"}};
-      write_events(b_, pass.pass_id, at, actor_, {{.session = {}, .kind = "brake_tripped", .from_state = {}, .to_state = {}, .reason = why, .rule = {}, .evidence = evidence.dump(-1, ' ', false, json::error_handler_t::replace), .before = {}, .after = {}}});
-      report(LogLevel::warning, "session_reconciler: brake of " + b_.binding.name + " tripped: " + why, "Nothing is closed by inference until it is reset.",
-             "Look at reconcile_plan(); then SELECT reset_brake('reason').");
-      return false;
+      by_allowance_ = state.tripped && state.allowance > 0 && due.count > 0;
+      if (state.tripped && state.allowance > 0 && due.count == 0) release_brake(b_.binding.id);
+      if (state.tripped && state.allowance == 0) release_when_one_is_back(pass, at, *state.tripped);
+      if (state.tripped) return by_allowance_ ? std::optional(Losses::few) : std::nullopt;
+
+      const Fleet fleet = fleet_of(b_.binding.id, at);
+      const Losses losses = judge_losses(fleet.seen, fleet.gone);
+      query("UPDATE reconciler.brake SET slowed = $2 WHERE binding_id = $1 AND slowed <> $2",
+            {Param::integer(b_.binding.id), Param::text(losses == Losses::most ? fleet.text() : std::string())});
+      if (losses == Losses::all) {
+        trip(pass, at, due, {true, "all " + std::to_string(fleet.seen) + " agents seen present within 30 minutes are gone, and " + std::to_string(due.count) + " forces due",
+                             json{{"agents_seen", fleet.seen}, {"agents_gone", fleet.gone}}.dump()});
+        return {};
+      }
+      const BrakeJudgement judged = judge_brake(state, b_.binding.brake, due.count, count, at);
+      if (judged.trips) {
+        trip(pass, at, due, {false, std::to_string(due.count) + " forces due, " + std::to_string(judged.left) + " left of " + std::to_string(judged.budget) + " per 10 minutes",
+                             json{{"budget", judged.budget}, {"used", judged.used}, {"watched", count}}.dump()});
+        return {};
+      }
+      return judged.left > 0 ? std::optional(losses) : std::nullopt;
+    });
+  });
+}
+
+// With its event and one line in the log: what is held back, by what, and how to go on. In the transaction that locks
+// the budget.
+void PgStore::trip(const PassStart& pass, Time at, const ForcesDue& due, const Trip& trip) {
+  query("UPDATE reconciler.brake SET tripped = $2, tripped_due = $3, tripped_why = $4, tripped_by_losses = $5, slowed = '', allowance = 0 WHERE binding_id = $1",
+        {Param::integer(b_.binding.id), Param::time(at), Param::integer(due.count), Param::text(trip.why), Param::boolean(trip.by_losses)});
+  const std::string table = quoted_literal(b_.binding.name);
+  const std::string go_on = "SELECT reset_brake('reason', sessions => " + table + ") lets these through, each judged again; with 0 as its second argument it lets go without them; hold_session() keeps single ones";
+  json evidence{{"due", due.count}, {"by_state", counts_json(due.by_state)}, {"by_reason", counts_json(due.by_reason)}, {"by_agent", counts_json(due.by_agent)},
+                {"agents", due.by_agent.size()}, {"samples", due.samples}, {"next", go_on}};
+  evidence.update(json::parse(trip.numbers_json));
+  write_events(b_, pass.pass_id, at, actor_, {{.session = {}, .kind = "brake_tripped", .from_state = {}, .to_state = {}, .reason = trip.why, .rule = {},
+                                               .evidence = evidence.dump(-1, ' ', false, json::error_handler_t::replace), .before = {}, .after = {}}});
+  report(LogLevel::warning, "session_reconciler: brake of " + b_.binding.name + " tripped: " + trip.why,
+         "Nothing is closed by inference until " + std::string(trip.by_losses ? "one of the agents is back, or it is reset. " : "it is reset. ") +
+             "By state: " + counts_text(due.by_state) + "; by reason: " + counts_text(due.by_reason) + "; by agent: " + counts_text(due.by_agent) +
+             "; among them: " + list_text(due.samples) + ".",
+         "Look at SELECT * FROM reconcile_plan(" + table + "). " + go_on + ".");
+}
+
+// A stop for the loss of every agent ends when one of them, or another one, is there.
+void PgStore::release_when_one_is_back(const PassStart& pass, Time at, Time tripped) {
+  const Rows back = query("SELECT e.agent_id FROM reconciler.brake k JOIN reconciler.agent_evidence e USING (binding_id) WHERE k.binding_id = $1 AND k.tripped_by_losses"
+                          " AND e.presence = 'present' AND NOT e.provisional AND e.last_present > $2 ORDER BY e.last_present DESC LIMIT 1",
+                          {Param::integer(b_.binding.id), Param::time(tripped)});
+  if (back.empty()) return;
+  release_brake(b_.binding.id);
+  const std::string why = "agent \"" + back[0].text("agent_id") + "\" is present";
+  const json evidence{{"tripped_at", unix_micros(tripped) / 1000000}, {"agent_id", back[0].text("agent_id")}};
+  write_events(b_, pass.pass_id, at, actor_, {{.session = {}, .kind = "brake_reset", .from_state = {}, .to_state = {}, .reason = why, .rule = {},
+                                               .evidence = evidence.dump(-1, ' ', false, json::error_handler_t::replace), .before = {}, .after = {}}});
+  report(LogLevel::log, "session_reconciler: brake of " + b_.binding.name + " released: " + why, "", "");
+}
+
+Paced PgStore::take_pace(Losses losses, std::int64_t wanted) {
+  return transactions_.run("pacing", [&] {
+    return ours([&] {
+      const Rows rows = query("SELECT pace_tokens, pace_filled FROM reconciler.brake WHERE binding_id = $1 FOR UPDATE", {Param::integer(b_.binding.id)});
+      Pace pace{rows.only().real("pace_tokens"), rows.only().maybe_time("pace_filled").value_or(Time{})};
+      const Paced paced = reconciler::take_pace(pace, b_.binding.brake, losses, wanted, now());
+      if (paced.granted > 0)
+        query("UPDATE reconciler.brake SET pace_tokens = $2, pace_filled = $3 WHERE binding_id = $1",
+              {Param::integer(b_.binding.id), Param::real(pace.tokens), Param::time(pace.filled)});
+      return paced;
     });
   });
 }

@@ -17,7 +17,7 @@ Gates PgStore::gates(Time at) {
   g.version_fits = version_advice(extension_version(), library_version()).empty();
   const Server here = this_server();
   g.identity_confirmed = here.system == b_.armed_system && here.database == b_.armed_database && here.database_name == b_.armed_name;
-  const Rows rows = query("SELECT s.first_pass_at, s.promoted_at, s.server_started_at, s.safe_mode_since, b.tripped, coalesce(b.allowance, 0) AS allowance,"
+  const Rows rows = query("SELECT s.first_pass_at, s.promoted_at, s.server_started_at, s.safe_mode_since, b.tripped, coalesce(b.allowance, 0) AS allowance, coalesce(b.slowed, '') <> '' AS slowed,"
                           " (SELECT max(i.since) FROM reconciler.hub_instance i WHERE i.hub = $2) AS instance"
                           " FROM reconciler.binding_state s LEFT JOIN reconciler.brake b USING (binding_id) WHERE s.binding_id = $1",
                           {Param::integer(b_.binding.id), Param::text(b_.binding.hub)});
@@ -32,6 +32,7 @@ Gates PgStore::gates(Time at) {
     g.safe_mode = !row.null("safe_mode_since");
     g.brake_tripped = !row.null("tripped");
     g.allowance = row.integer("allowance");
+    g.brake_slowed = row.boolean("slowed");
   }
   g.grace_until = grace.until(at);
   return g;

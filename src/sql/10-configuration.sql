@@ -51,6 +51,7 @@ CREATE TABLE reconciler.binding (
   promotion_grace     interval NOT NULL DEFAULT '300 s' CHECK (promotion_grace BETWEEN '0' AND '1 day'),
   brake_floor         integer NOT NULL DEFAULT 20 CHECK (brake_floor >= 0),
   brake_share         double precision NOT NULL DEFAULT 0.05 CHECK (brake_share BETWEEN 0 AND 1),
+  brake_pace          integer NOT NULL DEFAULT 50 CHECK (brake_pace > 0),
   user_rate_floor     integer NOT NULL DEFAULT 200 CHECK (user_rate_floor >= 0),
   user_rate_share     double precision NOT NULL DEFAULT 0.25 CHECK (user_rate_share BETWEEN 0 AND 1),
   paused_at           timestamptz,
@@ -88,6 +89,7 @@ COMMENT ON COLUMN reconciler.binding.instance_grace IS 'No force before a new hu
 COMMENT ON COLUMN reconciler.binding.promotion_grace IS 'No force before a promotion or timeline change is that old.';
 COMMENT ON COLUMN reconciler.binding.brake_floor IS 'Inferred forces per 10 min: at least that many are allowed …';
 COMMENT ON COLUMN reconciler.binding.brake_share IS '… or this share of the non-terminal sessions in watched states, whichever is more (0 to 1).';
+COMMENT ON COLUMN reconciler.binding.brake_pace IS 'Inferred forces per second inside that budget; a tenth of it while most of the agents seen lately are gone.';
 COMMENT ON COLUMN reconciler.binding.user_rate_floor IS 'Forces of sessions that a user asked to end, per 10 min: at least that many …';
 COMMENT ON COLUMN reconciler.binding.user_rate_share IS '… or this share of the non-terminal sessions in watched states, whichever is more (0 to 1).';
 COMMENT ON COLUMN reconciler.binding.paused_at IS 'Since when it is paused; NULL: not paused.';

@@ -212,7 +212,12 @@ CREATE TABLE reconciler.brake (
   tripped         timestamptz,
   tripped_due     bigint NOT NULL DEFAULT 0,
   tripped_why     text NOT NULL DEFAULT '',
-  allowance       bigint NOT NULL DEFAULT 0 CHECK (allowance >= 0)
+  tripped_by_losses boolean NOT NULL DEFAULT false,
+  losses_from     timestamptz,
+  allowance       bigint NOT NULL DEFAULT 0 CHECK (allowance >= 0),
+  slowed          text NOT NULL DEFAULT '',
+  pace_tokens     double precision NOT NULL DEFAULT 0,
+  pace_filled     timestamptz
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE reconciler.brake IS 'The budget of forces; every pass spends from this one locked row.';
 COMMENT ON COLUMN reconciler.brake.binding_id IS 'Whose budget.';
@@ -223,6 +228,11 @@ COMMENT ON COLUMN reconciler.brake.user_requested IS 'Forces that a user asked f
 COMMENT ON COLUMN reconciler.brake.tripped IS 'Tripped since; nothing is inferred until reset_brake().';
 COMMENT ON COLUMN reconciler.brake.tripped_due IS 'How many were due when it tripped.';
 COMMENT ON COLUMN reconciler.brake.tripped_why IS 'The arithmetic.';
+COMMENT ON COLUMN reconciler.brake.tripped_by_losses IS 'Tripped because every agent seen lately is gone: it ends by itself when one is back.';
+COMMENT ON COLUMN reconciler.brake.losses_from IS 'The last reset_brake(): agents that were lost before it no longer count as losses.';
+COMMENT ON COLUMN reconciler.brake.slowed IS 'Why inferred forces go at a tenth of their pace; empty: they do not.';
+COMMENT ON COLUMN reconciler.brake.pace_tokens IS 'Inferred forces that the pace leaves, as of pace_filled.';
+COMMENT ON COLUMN reconciler.brake.pace_filled IS 'When pace_tokens was last filled up.';
 COMMENT ON COLUMN reconciler.brake.allowance IS 'Forces that reset_brake() still lets through.';
 
 CREATE TABLE reconciler.counter (

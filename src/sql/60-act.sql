@@ -70,7 +70,7 @@ END $$;
 COMMENT ON FUNCTION unpause_reconciler(text, regclass) IS
   'Ends pause_reconciler(). reason: kept in the audit. sessions: the attached table; NULL: the only one. Returns unpaused, or not paused. Error: blank reason (22023).';
 
--- The brake stays tripped while the allowance lasts: spend() and may_force() in src/postgres/store_finish.cpp spend
+-- The brake stays tripped while the allowance lasts: spend() and may_force() in src/postgres/store_brake.cpp spend
 -- it and release the brake when it is used up or nothing more is due.
 CREATE FUNCTION reset_brake(reason text, allow integer DEFAULT NULL, sessions regclass DEFAULT NULL) RETURNS text
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -90,12 +90,14 @@ BEGIN
   END IF;
   granted := coalesce(allow, was.tripped_due);
   IF granted > 0 THEN
-    UPDATE reconciler.brake AS k SET allowance = granted WHERE k.binding_id = id;
+    UPDATE reconciler.brake AS k SET allowance = granted, losses_from = reconciler.clock() WHERE k.binding_id = id;
   ELSE
-    UPDATE reconciler.brake AS k SET tripped = NULL, tripped_due = 0, tripped_why = '', allowance = 0 WHERE k.binding_id = id;
+    UPDATE reconciler.brake AS k SET tripped = NULL, tripped_due = 0, tripped_why = '', tripped_by_losses = false, allowance = 0, losses_from = reconciler.clock()
+      WHERE k.binding_id = id;
   END IF;
   PERFORM reconciler.note(id, NULL, 'brake_reset', reason, jsonb_build_object('allowed', granted, 'tripped_at', was.tripped,
                           'due', was.tripped_due, 'why', was.tripped_why), rule => 'operator');
+  RAISE LOG 'session_reconciler: brake of % reset by %: % let through', (SELECT format('%I.%I', b.schema_name, b.table_name) FROM reconciler.binding AS b WHERE b.binding_id = id), session_user, granted;
   PERFORM reconciler.wake_worker();
   RETURN 'reset';
 END $$;

@@ -6,7 +6,7 @@ CREATE FUNCTION reconciler_status()
   RETURNS TABLE (table_name text, mode text, mode_reason text, worker_pid integer, last_pass_at timestamptz, last_pass_took interval,
                  last_scanned bigint, last_acted bigint, last_error text, next_wake_up timestamptz, stuck bigint, stuck_by_state jsonb,
                  held bigint, quarantined bigint, brake_tripped_at timestamptz, brake_why text, brake_due bigint, brake_waiting text[],
-                 brake_allowance bigint, brake_used bigint, brake_budget bigint, brake_left bigint, paused_at timestamptz, paused_by text,
+                 brake_details jsonb, brake_allowance bigint, brake_used bigint, brake_budget bigint, brake_left bigint, paused_at timestamptz, paused_by text,
                  pause_reason text, pause_everything boolean, hub text, hub_state text, hub_unknown_since timestamptz, hub_instance text,
                  identity_confirmed boolean, safe_mode_since timestamptz, library_version text, extension_version text)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
@@ -22,11 +22,9 @@ CREATE FUNCTION reconciler_status()
          (SELECT coalesce(sum(n.value::bigint), 0)::bigint FROM jsonb_each_text(s.stuck) AS n), coalesce(s.stuck, '{}'),
          (SELECT count(*) FROM reconciler.hold AS x WHERE x.binding_id = b.binding_id AND x.until > h.at),
          (SELECT count(*) FROM reconciler.episode AS e WHERE e.binding_id = b.binding_id AND e.quarantined IS NOT NULL),
-         k.tripped, nullif(k.tripped_why, ''), CASE WHEN k.tripped IS NOT NULL THEN k.tripped_due END,
-         CASE WHEN k.tripped IS NOT NULL THEN
-           (SELECT ARRAY(SELECT jsonb_array_elements_text(v.evidence->'samples')) FROM reconciler.event AS v
-             WHERE v.at = k.tripped AND v.kind = 'brake_tripped' AND (v.schema_name, v.table_name) = (b.schema_name, b.table_name)
-             ORDER BY v.id DESC LIMIT 1) END,
+         k.tripped, nullif(CASE WHEN k.tripped IS NULL THEN k.slowed ELSE k.tripped_why END, ''), CASE WHEN k.tripped IS NOT NULL THEN k.tripped_due END,
+         CASE WHEN k.tripped IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(v.evidence->'samples')) END,
+         CASE WHEN k.tripped IS NOT NULL THEN v.evidence - 'samples' END,
          coalesce(k.allowance, 0), w.used, b.brake_floor::bigint,
          CASE WHEN k.tripped IS NULL THEN greatest(b.brake_floor - w.used, 0) ELSE k.allowance END,
          b.paused_at, b.paused_by, b.pause_reason, b.pause_everything,
@@ -38,6 +36,9 @@ CREATE FUNCTION reconciler_status()
   FROM reconciler.binding AS b CROSS JOIN here AS h
   LEFT JOIN reconciler.binding_state AS s USING (binding_id)
   LEFT JOIN reconciler.brake AS k USING (binding_id)
+  LEFT JOIN LATERAL (SELECT v.evidence FROM reconciler.event AS v
+                      WHERE v.at = k.tripped AND v.kind = 'brake_tripped' AND (v.schema_name, v.table_name) = (b.schema_name, b.table_name)
+                      ORDER BY v.id DESC LIMIT 1) AS v ON true
   -- As Window::total() in src/core/brake.cpp: the buckets of the last 10 minutes.
   CROSS JOIN LATERAL (SELECT coalesce(sum(u.n), 0)::bigint AS used FROM unnest(k.inferred) WITH ORDINALITY AS u(n, i)
                       WHERE k.minute - (u.i - 1) > floor(extract(epoch FROM h.at) / 60) - 10) AS w
@@ -45,7 +46,7 @@ CREATE FUNCTION reconciler_status()
 $$;
 REVOKE ALL ON FUNCTION reconciler_status() FROM PUBLIC;
 COMMENT ON FUNCTION reconciler_status() IS
-  'One row per attached table: what the last pass did and when the next comes, what is stuck, brake, pause, hub and identity. worker_pid: NULL: no worker runs here, and next_wake_up is NULL. brake_waiting: ten of the sessions that it holds back. brake_budget and brake_left: inferred forces per 10 minutes, at least; the share of large tables comes on top and is counted when it matters. hub_state: up, unknown (no proper answer since hub_unknown_since), auth_failed, never_asked, none. identity_confirmed: false in a copy, until confirm_identity().';
+  'One row per attached table: what the last pass did and when the next comes, what is stuck, brake, pause, hub and identity. worker_pid: NULL: no worker runs here, and next_wake_up is NULL. brake_why: why it is tripped, or why inferred forces are slowed down. brake_waiting: ten of the sessions that it holds back. brake_details: how many, by state, reason and agent, and how to go on. brake_budget and brake_left: inferred forces per 10 minutes, at least; the share of large tables comes on top and is counted when it matters. hub_state: up, unknown (no proper answer since hub_unknown_since), auth_failed, never_asked, none. identity_confirmed: false in a copy, until confirm_identity().';
 
 CREATE FUNCTION reconciler_metrics()
   RETURNS TABLE (name text, type text, help text, labels jsonb, value double precision)
@@ -61,21 +62,23 @@ CREATE FUNCTION reconciler_metrics()
     (8, 'reconciler_quarantined', 'gauge', 'Sessions in quarantine.'),
     (9, 'reconciler_quarantined_total', 'counter', 'Sessions put in quarantine.'),
     (10, 'reconciler_brake_tripped', 'gauge', '1: the brake is tripped, nothing is closed by inference until reset_brake().'),
-    (11, 'reconciler_paused', 'gauge', '1: paused by an operator.'),
-    (12, 'reconciler_safe_mode', 'gauge', '1: stopped because passes crashed the server.'),
-    (13, 'reconciler_mode', 'gauge', '1 for the mode of the table.'),
-    (14, 'reconciler_identity_confirmed', 'gauge', '0: a copy that only observes until confirm_identity().'),
-    (15, 'reconciler_worker_up', 'gauge', '1: a worker runs in this database.'),
-    (16, 'reconciler_last_success_timestamp_seconds', 'gauge', 'End of the last pass that ended well, Unix time; 0: none yet.'),
-    (17, 'reconciler_detection_lag_seconds_sum', 'summary', 'Time from when a session was stuck to its detection.'),
-    (18, 'reconciler_detection_lag_seconds_count', 'summary', 'Time from when a session was stuck to its detection.'),
-    (19, 'reconciler_hub_up', 'gauge', '1: the hub answered properly when last asked; NaN: never asked.'),
-    (20, 'reconciler_hub_request_seconds_sum', 'summary', 'Duration of requests to the hub.'),
-    (21, 'reconciler_hub_request_seconds_count', 'summary', 'Duration of requests to the hub.'),
-    (22, 'reconciler_hub_requests_failed_total', 'counter', 'Requests to the hub without a proper answer.')
+    (11, 'reconciler_brake_slowed', 'gauge', '1: most agents seen lately are gone, inferred forces go at a tenth of their pace.'),
+    (12, 'reconciler_brake_waiting', 'gauge', 'Sessions that were due when the brake tripped; 0: it is not tripped.'),
+    (13, 'reconciler_paused', 'gauge', '1: paused by an operator.'),
+    (14, 'reconciler_safe_mode', 'gauge', '1: stopped because passes crashed the server.'),
+    (15, 'reconciler_mode', 'gauge', '1 for the mode of the table.'),
+    (16, 'reconciler_identity_confirmed', 'gauge', '0: a copy that only observes until confirm_identity().'),
+    (17, 'reconciler_worker_up', 'gauge', '1: a worker runs in this database.'),
+    (18, 'reconciler_last_success_timestamp_seconds', 'gauge', 'End of the last pass that ended well, Unix time; 0: none yet.'),
+    (19, 'reconciler_detection_lag_seconds_sum', 'summary', 'Time from when a session was stuck to its detection.'),
+    (20, 'reconciler_detection_lag_seconds_count', 'summary', 'Time from when a session was stuck to its detection.'),
+    (21, 'reconciler_hub_up', 'gauge', '1: the hub answered properly when last asked; NaN: never asked.'),
+    (22, 'reconciler_hub_request_seconds_sum', 'summary', 'Duration of requests to the hub.'),
+    (23, 'reconciler_hub_request_seconds_count', 'summary', 'Duration of requests to the hub.'),
+    (24, 'reconciler_hub_requests_failed_total', 'counter', 'Requests to the hub without a proper answer.')
   ), tables AS MATERIALIZED (
     SELECT b.*, jsonb_build_object('table', format('%I.%I', b.schema_name, b.table_name)) AS label, s.stuck, s.hub_up, s.safe_mode_since,
-           s.last_success_at, k.tripped, reconciler.armed_here(b.binding_id) AS armed, reconciler.worker_pid() IS NOT NULL AS worker
+           s.last_success_at, k.tripped, k.tripped_due, k.slowed, reconciler.armed_here(b.binding_id) AS armed, reconciler.worker_pid() IS NOT NULL AS worker
     FROM reconciler.binding AS b LEFT JOIN reconciler.binding_state AS s USING (binding_id) LEFT JOIN reconciler.brake AS k USING (binding_id)
   ), reasons AS (  -- whatever else an event carries must not become a label: operators write sentences
     SELECT t.binding_id, r.reason FROM tables AS t CROSS JOIN unnest(ARRAY['user_requested', 'agent_unavailable', 'agent_disconnected',
@@ -118,6 +121,8 @@ CREATE FUNCTION reconciler_metrics()
     UNION ALL SELECT 'reconciler_quarantined', t.label,
       (SELECT count(*) FROM reconciler.episode AS e WHERE e.binding_id = t.binding_id AND e.quarantined IS NOT NULL) FROM tables AS t
     UNION ALL SELECT 'reconciler_brake_tripped', t.label, (t.tripped IS NOT NULL)::int FROM tables AS t
+    UNION ALL SELECT 'reconciler_brake_slowed', t.label, (t.tripped IS NULL AND coalesce(t.slowed, '') <> '')::int FROM tables AS t
+    UNION ALL SELECT 'reconciler_brake_waiting', t.label, CASE WHEN t.tripped IS NULL THEN 0 ELSE t.tripped_due END FROM tables AS t
     UNION ALL SELECT 'reconciler_paused', t.label, (t.paused_at IS NOT NULL)::int FROM tables AS t
     UNION ALL SELECT 'reconciler_safe_mode', t.label, (t.safe_mode_since IS NOT NULL)::int FROM tables AS t
     UNION ALL SELECT 'reconciler_mode', t.label || jsonb_build_object('mode', m.mode), (t.mode = m.mode)::int

@@ -170,6 +170,42 @@ TEST(Losses, FiftyFivePercent) {
   EXPECT_EQ(judge_losses(4, 2), Losses::few);
 }
 
+TEST(Pace, ASecondsWorthAtATime) {
+  Pace pace;
+  const BrakeLimits limits;  // 50 a second
+  EXPECT_EQ(take_pace(pace, limits, Losses::few, 500, noon).granted, 50) << "full after a long rest";
+  Paced next = take_pace(pace, limits, Losses::few, 450, noon);
+  EXPECT_EQ(next.granted, 0);
+  EXPECT_EQ(next.wait, seconds(1)) << "not one by one, in a transaction each";
+  EXPECT_EQ(take_pace(pace, limits, Losses::few, 450, noon + seconds(1) - tick).granted, 0);
+  EXPECT_EQ(take_pace(pace, limits, Losses::few, 450, noon + seconds(1)).granted, 50);
+  EXPECT_EQ(take_pace(pace, limits, Losses::few, 5, noon + milliseconds(1099)).granted, 0);
+  EXPECT_EQ(take_pace(pace, limits, Losses::few, 5, noon + milliseconds(1100)).granted, 5) << "the last few need not wait for a whole second";
+}
+
+TEST(Pace, ATenthWhileMostAgentsAreGone) {
+  Pace pace;
+  const BrakeLimits limits;
+  EXPECT_EQ(take_pace(pace, limits, Losses::most, 500, noon).granted, 5);
+  EXPECT_EQ(take_pace(pace, limits, Losses::most, 500, noon).wait, seconds(1));
+  EXPECT_EQ(take_pace(pace, limits, Losses::most, 1, noon).wait, milliseconds(200));
+}
+
+TEST(Pace, AtLeastOneASecond) {
+  Pace pace;
+  const BrakeLimits limits{.per_second = 3};
+  EXPECT_EQ(take_pace(pace, limits, Losses::most, 10, noon).granted, 1);
+  EXPECT_EQ(take_pace(pace, limits, Losses::most, 10, noon).wait, seconds(1));
+}
+
+TEST(Pace, AClockThatWentBackFillsNothingAndIsFollowed) {
+  Pace pace;
+  const BrakeLimits limits;
+  EXPECT_EQ(take_pace(pace, limits, Losses::few, 50, noon).granted, 50);
+  EXPECT_EQ(take_pace(pace, limits, Losses::few, 50, noon - hours(1)).granted, 0);
+  EXPECT_EQ(take_pace(pace, limits, Losses::few, 50, noon - hours(1) + seconds(1)).granted, 50);
+}
+
 TEST(Grace, HoldsAfterStarts) {
   Grace grace;
   EXPECT_EQ(grace.until(noon), std::nullopt);

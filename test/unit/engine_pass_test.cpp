@@ -74,11 +74,15 @@ TEST_F(PassTest, ACallAsksAgainInsideThePass) {
   EXPECT_EQ(end.scanned, 1);  // not twice
 }
 
-TEST_F(PassTest, InferredForcesAreCountedBeforeTheFirstIsDone) {
+Policy running_policy() {
   Policy running;
   running.state = "running", running.stuck_after.reset(), running.gone_after = seconds(30), running.reason = "agent_disconnected";
   running.user_requested = false, running.no_agent = NoAgent::show, running.retry_action = "";
-  store.bind.policies = {running};
+  return running;
+}
+
+TEST_F(PassTest, InferredForcesAreCountedBeforeTheFirstIsDone) {
+  store.bind.policies = {running_policy()};
   store.bind.batch_size = 2;
   for (const char* key : {"s1", "s2", "s3"}) store.add(key, "a", hours(1), "running");
   store.gone("a", minutes(1));
@@ -90,6 +94,48 @@ TEST_F(PassTest, InferredForcesAreCountedBeforeTheFirstIsDone) {
   store.brake_lets = true;
   run();
   EXPECT_EQ(store.closed, 3);
+}
+
+TEST_F(PassTest, WhatTheBrakeIsAboutIsCountedByStateReasonAndAgent) {
+  store.bind.policies = {running_policy()};
+  for (const char* key : {"s1", "s2", "s3"}) store.add(key, key == std::string("s3") ? "b" : "a", hours(1), "running");
+  for (const char* agent : {"a", "b"}) store.gone(agent, minutes(1)), hub.says[agent] = Presence::gone;
+  run();
+  using Counts = std::map<std::string, std::int64_t>;
+  EXPECT_EQ(store.forces.by_state, (Counts{{"running", 3}}));
+  EXPECT_EQ(store.forces.by_reason, (Counts{{"agent_disconnected", 3}}));
+  EXPECT_EQ(store.forces.by_agent, (Counts{{"a", 2}, {"b", 1}}));
+  EXPECT_EQ(store.forces.samples, (std::vector<std::string>{"s1", "s2", "s3"}));
+}
+
+TEST_F(PassTest, LossesAreJudgedByAgentsWithoutStuckSessionsToo) {
+  store.bind.policies = {running_policy()};
+  store.add("s", "a", hours(1), "running");
+  store.gone("a", minutes(1)), hub.says["a"] = Presence::gone;
+  store.lately = {"a", "b"};
+  hub.says["b"] = Presence::present;
+  run();
+  EXPECT_EQ(store.records.at("b").last.presence, Presence::present) << "asked before the brake judges";
+}
+
+TEST_F(PassTest, InferredForcesLeaveAtTheirPace) {
+  store.bind.policies = {running_policy()};
+  for (int i = 0; i < 30; ++i) store.add("s" + std::to_string(100 + i), "a", hours(1), "running");
+  store.gone("a", minutes(1)), hub.says["a"] = Presence::gone;
+  store.tokens = 0, store.per_second = 10;
+  run();
+  EXPECT_EQ(store.closed, 30);
+  EXPECT_EQ(waiter.waited, (std::vector<Duration>{seconds(1), seconds(1), seconds(1)}));
+}
+
+TEST_F(PassTest, WhatThePaceLeavesIsLeftToTheNextPass) {
+  store.bind.policies = {running_policy()};
+  for (int i = 0; i < 30; ++i) store.add("s" + std::to_string(100 + i), "a", hours(1), "running");
+  store.gone("a", minutes(1)), hub.says["a"] = Presence::gone;
+  store.tokens = 0, store.per_second = 2;
+  const PassEnd end = run();
+  EXPECT_EQ(store.closed, 20) << "ten seconds";
+  EXPECT_EQ(end.next_due, store.clock + seconds(1));
 }
 
 TEST_F(PassTest, ObserveModeNotesOnceAndSendsNothing) {

@@ -31,6 +31,9 @@ struct FakeStore final : Store {
   std::vector<std::string> log;  // what happened, in order
   std::int64_t closed = 0, brake_due = 0;
   bool brake_lets = true;
+  ForcesDue forces;
+  std::vector<std::string> lately;
+  std::int64_t tokens = 1'000'000, per_second = 1'000'000;
   std::set<std::string> refuse_claims;
 
   FakeStore() {
@@ -112,7 +115,18 @@ struct FakeStore final : Store {
     closed += static_cast<std::int64_t>(c.size());
     return {.closed = static_cast<std::int64_t>(c.size()), .skipped = 0, .budget_frees = {}};
   }
-  bool may_force(const PassStart&, std::int64_t due, const std::string&) override { return brake_due = due, log.push_back("brake " + std::to_string(due)), brake_lets; }
+  std::vector<std::string> lately_present() override { return lately; }
+  std::optional<Losses> may_force(const PassStart&, const ForcesDue& due) override {
+    forces = due, brake_due = due.count;
+    log.push_back("brake " + std::to_string(due.count));
+    return brake_lets ? std::optional(Losses::few) : std::nullopt;
+  }
+  Paced take_pace(Losses, std::int64_t wanted) override {
+    if (tokens <= 0) return tokens = per_second, Paced{0, seconds(1)};
+    const std::int64_t granted = std::min(tokens, wanted);
+    tokens -= granted;
+    return {granted, Duration(0)};
+  }
   void note_would(const PassStart&, const std::vector<Closing>& c) override { log.push_back("would " + std::to_string(c.size())); }
 
   void note_incarnations(const std::vector<const Tracked*>& met) override {
