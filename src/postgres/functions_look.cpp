@@ -1,8 +1,9 @@
-// stuck_sessions() and reconcile_plan(): the engine's look at everything, as rows.
+// stuck_sessions(), reconcile_plan() and session_coverage(): the engine's look at everything, as rows.
 #include <algorithm>
 
 #include <nlohmann/json.hpp>
 
+#include "core/text.hpp"
 #include "engine/look.hpp"
 #include "postgres/cells.hpp"
 #include "postgres/clock.hpp"
@@ -59,7 +60,38 @@ void check_override(const Binding& b, const std::string& text) {
   }
 }
 
+// Which rule looks at a state, and what that comes to.
+std::pair<std::string, std::string> watch_of(const Binding& b, const std::optional<std::string>& state) {
+  if (!state) return {"nothing", "sessions without a state are never written"};
+  if (b.terminal(*state)) return {"terminal", "they have ended"};
+  const Policy* policy = b.policy(*state);
+  if (policy && policy->enabled) return {"policy", policy->stuck_after ? "stuck after " + span(*policy->stuck_after) : "looked at from the first sight"};
+  const std::string proof = b.commands_table ? "only a completed stop closes them" : "nothing closes them";
+  if (policy) return {"policy_off", proof + "; UPDATE reconciler.policy SET enabled = true turns their policy on"};
+  return {b.commands_table ? "completion" : "nothing", proof + "; no policy is for this state"};
+}
+
 }  // namespace
+
+RECONCILER_SQL_FUNCTION(session_coverage) {
+  SqlTable table(fcinfo);
+  for (int id : wanted_bindings(fcinfo, 0)) {
+    PgStore store(attached(id), TransactionMode::caller, Rights::caller);
+    const Binding& b = store.binding();
+    Duration longest = hours(1);
+    for (const Policy& policy : b.policies) longest = std::max({longest, policy.gone_after, policy.stuck_after.value_or(Duration(0))});
+    const Time now = database_now();
+    for (const PgStore::Covered& c : store.coverage(longest)) {
+      const auto [by, note] = watch_of(b, c.state);
+      const Policy* policy = by == "policy" ? b.policy(*c.state) : nullptr;
+      const Duration threshold = policy ? policy->stuck_after.value_or(policy->gone_after) : longest;
+      const bool ended = by == "terminal";
+      table.add({b.name, c.state, std::to_string(c.sessions), c.since ? SqlCell(interval_cell(elapsed(*c.since, now))) : SqlCell(), by,
+                 ended ? SqlCell() : SqlCell(interval_cell(threshold)), ended ? SqlCell() : SqlCell(std::to_string(c.over)), note});
+    }
+  }
+  return sql_null(fcinfo);
+}
 
 RECONCILER_SQL_FUNCTION(stuck_sessions) {
   SqlTable table(fcinfo);

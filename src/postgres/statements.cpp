@@ -176,6 +176,14 @@ std::string Statements::count_watched() const {
          literals(m_.watched_states) + ")";
 }
 
+std::string Statements::coverage() const {
+  const SessionsTable& t = m_.sessions;
+  const std::string since = instant("s", t.entered ? t.entered : t.created);
+  return "SELECT " + as_text("s", t.state) + " AS state, count(*) AS n, min(" + since + ") AS since, count(*) FILTER (WHERE " + since +
+         " < $4::timestamptz - coalesce(t.threshold::interval, $3::interval)) AS over FROM " + t.qualified +
+         " AS s LEFT JOIN unnest($1::text[], $2::text[]) AS t(state, threshold) ON t.state = " + as_text("s", t.state) + " GROUP BY 1 ORDER BY 1";
+}
+
 std::string Statements::identities() const {
   const SessionsTable& t = m_.sessions;
   return "SELECT " + as_text("s", t.key) + " AS key, " + as_text("s", t.state) + " AS state, " + as_text("s", t.agent) + " AS agent, " +

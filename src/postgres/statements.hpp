@@ -38,6 +38,9 @@ class Statements {
   // $1 limit; column agent, distinct.
   std::string agents_of(const std::string& state) const;
   std::string count_watched() const;
+  // $1 states, $2 their thresholds (text[] of interval), $3 threshold of all others, $4 now. Columns: state, n, since
+  // (timestamptz: of the oldest), over. One row per state; reads the whole table.
+  std::string coverage() const;
   // $1 keys; columns key, state, agent, runtime, created. What a claim and the end of an episode compare with.
   std::string identities() const;
 

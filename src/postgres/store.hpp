@@ -58,6 +58,9 @@ class PgStore final : public Store {
   void note_stuck(const PassStart&, const std::vector<const Tracked*>&) override;
   std::vector<std::string> agents_of(const std::string& state, std::int64_t limit) override;
   std::int64_t watched() override;
+  // Every state that sessions are in, with how many are older than their policy's threshold, or `otherwise`.
+  struct Covered { std::optional<std::string> state; std::int64_t sessions = 0, over = 0; std::optional<Time> since; };
+  std::vector<Covered> coverage(Duration otherwise);
   // One session in any state; empty: no such row.
   std::optional<Tracked> find(const std::string& key);
   // The row as it is now, with the key as its column prints it; begins no episode. Empty: no such row.

@@ -349,6 +349,21 @@ std::vector<std::string> PgStore::agents_of(const std::string& state, std::int64
   });
 }
 
+std::vector<PgStore::Covered> PgStore::coverage(Duration otherwise) {
+  const auto text_of = [](Duration d) { return std::to_string(d.count()) + " microseconds"; };
+  std::vector<std::string> states, thresholds;
+  for (const Policy& policy : b_.binding.policies)
+    if (policy.enabled) states.push_back(policy.state), thresholds.push_back(text_of(policy.stuck_after.value_or(policy.gone_after)));
+  return transactions_.run("counting sessions by state", [&] {
+    return theirs([&] {
+      std::vector<Covered> covered;
+      for (Rows::Row row : query(sql_.coverage(), {Param::texts(states), Param::texts(thresholds), Param::text(text_of(otherwise)), Param::time(now())}))
+        covered.push_back({row.maybe_text("state"), row.integer("n"), row.integer("over"), row.maybe_time("since")});
+      return covered;
+    });
+  });
+}
+
 std::int64_t PgStore::watched() {
   if (!watched_ && !b_.mapping.watched_states.empty())
     watched_ = transactions_.run("counting watched sessions", [&] { return theirs([&] { return query(sql_.count_watched()).only().integer(0); }); });

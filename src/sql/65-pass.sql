@@ -33,6 +33,13 @@ REVOKE ALL ON FUNCTION reconcile_plan(regclass, jsonb, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION reconcile_plan(regclass, jsonb, timestamptz) IS
   'What a pass would do now, with the pass''s own code and the last recorded evidence; changes nothing. policy: {"state": {"column": value}} overrides policies; at: judge at that time.';
 
+CREATE FUNCTION session_coverage(sessions regclass DEFAULT NULL)
+  RETURNS TABLE (table_name text, state text, sessions bigint, oldest interval, watched_by text, threshold interval, over_threshold bigint, note text)
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_session_coverage';
+REVOKE ALL ON FUNCTION session_coverage(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION session_coverage(regclass) IS
+  'Every state that sessions are in, and what looks at it: watched_by is policy, policy_off, completion (only a completed stop closes them), terminal or nothing. oldest: longest time in the state. threshold: of its policy, else the longest of the table''s policies; over_threshold: sessions older than that. Reads the whole table, with the caller''s rights on it.';
+
 CREATE FUNCTION explain_session(session_id text, sessions regclass DEFAULT NULL)
   RETURNS TABLE (step integer, rule text, outcome text, detail text)
   LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_explain_session';

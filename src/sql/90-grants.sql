@@ -5,7 +5,7 @@ CREATE FUNCTION reconciler.level_of(OUT function_name text, OUT level text) RETU
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   VALUES
     -- looks
-    ('stuck_sessions', 'viewer'), ('explain_session', 'viewer'), ('reconcile_plan', 'viewer'), ('preflight', 'viewer'),
+    ('stuck_sessions', 'viewer'), ('explain_session', 'viewer'), ('reconcile_plan', 'viewer'), ('session_coverage', 'viewer'), ('preflight', 'viewer'),
     ('reconciler_status', 'viewer'), ('reconciler_metrics', 'viewer'), ('reconciler_metrics_text', 'viewer'),
     -- acts, within what policies and brakes allow
     ('reconcile', 'operator'), ('probe_hub', 'operator'), ('pause_reconciler', 'operator'), ('unpause_reconciler', 'operator'),

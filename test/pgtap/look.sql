@@ -6,7 +6,7 @@ CREATE SCHEMA "Re conciler";
 CREATE EXTENSION session_reconciler SCHEMA "Re conciler";
 RESET client_min_messages;
 SET LOCAL search_path = "Re conciler", public;
-SELECT plan(52);
+SELECT plan(55);
 
 SELECT is_empty('SELECT * FROM reconciler_status()', 'nothing attached: no row');
 SELECT is_empty('SELECT * FROM reconciler_metrics()', 'nothing attached: no metric');
@@ -103,6 +103,17 @@ SELECT is(reset_brake('x', 4), 'reset', 'reset');
 SELECT is((SELECT brake_left FROM reconciler_status()), 4::bigint, 'the allowance is left');
 UPDATE reconciler.brake SET tripped = NULL, allowance = 0;
 SELECT is((SELECT brake_left FROM reconciler_status()), 13::bigint, 'of the normal budget: 20 less 7');
+
+-- What looks at which state.
+INSERT INTO public.sessions VALUES ('c1', 'terminating', 'a', now() - interval '1 hour'), ('c2', 'terminating', 'a', now()), ('c3', 'running', 'a', now() - interval '3 days'),
+  ('c4', 'terminated', 'a', now() - interval '9 days'), ('c5', 'thawing', 'a', now() - interval '2 days'), ('c6', 'thawing', 'a', NULL);
+SELECT results_eq($$ SELECT table_name, state, sessions, watched_by, threshold, over_threshold FROM session_coverage('public.sessions') $$,
+  $$ VALUES ('public.sessions', 'running', 1::bigint, 'policy_off', '1 hour'::interval, 1::bigint), ('public.sessions', 'terminated', 1, 'terminal', NULL, NULL),
+            ('public.sessions', 'terminating', 2, 'policy', '5 min', 1), ('public.sessions', 'thawing', 2, 'nothing', '1 hour', 1) $$, 'coverage by state');
+SELECT results_eq($$ SELECT date_trunc('day', oldest), note FROM session_coverage('public.sessions') WHERE state = 'thawing' $$,
+  $$ VALUES ('2 days'::interval, 'nothing closes them; no policy is for this state') $$, 'a state that no rule looks at');
+SELECT is((SELECT count(*) FROM session_coverage()), 4::bigint, 'NULL: every attached table');
+DELETE FROM public.sessions WHERE id LIKE 'c_';
 
 -- The text: every line as the format wants it, nothing twice, families in one piece.
 UPDATE reconciler.binding SET schema_name = E'a "b\\';
