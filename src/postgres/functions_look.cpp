@@ -75,8 +75,8 @@ std::pair<std::string, std::string> watch_of(const Binding& b, const std::option
 
 RECONCILER_SQL_FUNCTION(session_coverage) {
   SqlTable table(fcinfo);
-  for (int id : wanted_bindings(fcinfo, 0)) {
-    PgStore store(attached(id), TransactionMode::caller, Rights::caller);
+  for (AttachedBinding& attached : wanted_bindings(fcinfo)) {
+    PgStore store(std::move(attached), TransactionMode::caller, Rights::caller);
     const Binding& b = store.binding();
     Duration longest = hours(1);
     for (const Policy& policy : b.policies) longest = std::max({longest, policy.gone_after, policy.stuck_after.value_or(Duration(0))});

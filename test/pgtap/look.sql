@@ -30,7 +30,7 @@ SELECT results_eq($$ SELECT library_version, extension_version FROM reconciler_s
 
 -- The whole list of metrics is there from the start.
 SELECT results_eq('SELECT DISTINCT name FROM reconciler_metrics() ORDER BY name', $$ VALUES
-  ('reconciler_brake_tripped'), ('reconciler_detection_lag_seconds_count'), ('reconciler_detection_lag_seconds_sum'), ('reconciler_finalized_total'),
+  ('reconciler_brake_slowed'), ('reconciler_brake_tripped'), ('reconciler_brake_waiting'), ('reconciler_detection_lag_seconds_count'), ('reconciler_detection_lag_seconds_sum'), ('reconciler_finalized_total'),
   ('reconciler_forced_total'), ('reconciler_hub_request_seconds_count'), ('reconciler_hub_request_seconds_sum'), ('reconciler_hub_requests_failed_total'),
   ('reconciler_identity_confirmed'), ('reconciler_last_success_timestamp_seconds'), ('reconciler_mode'), ('reconciler_paused'),
   ('reconciler_quarantined'), ('reconciler_quarantined_total'), ('reconciler_retries_total'), ('reconciler_safe_mode'), ('reconciler_worker_up'),
@@ -110,8 +110,8 @@ INSERT INTO public.sessions VALUES ('c1', 'terminating', 'a', now() - interval '
 SELECT results_eq($$ SELECT table_name, state, sessions, watched_by, threshold, over_threshold FROM session_coverage('public.sessions') $$,
   $$ VALUES ('public.sessions', 'running', 1::bigint, 'policy_off', '1 hour'::interval, 1::bigint), ('public.sessions', 'terminated', 1, 'terminal', NULL, NULL),
             ('public.sessions', 'terminating', 2, 'policy', '5 min', 1), ('public.sessions', 'thawing', 2, 'nothing', '1 hour', 1) $$, 'coverage by state');
-SELECT results_eq($$ SELECT date_trunc('day', oldest), note FROM session_coverage('public.sessions') WHERE state = 'thawing' $$,
-  $$ VALUES ('2 days'::interval, 'nothing closes them; no policy is for this state') $$, 'a state that no rule looks at');
+SELECT results_eq($$ SELECT date_trunc('hour', oldest), note FROM session_coverage('public.sessions') WHERE state = 'thawing' $$,
+  $$ VALUES ('48:00'::interval, 'nothing closes them; no policy is for this state') $$, 'a state that no rule looks at');
 SELECT is((SELECT count(*) FROM session_coverage()), 4::bigint, 'NULL: every attached table');
 DELETE FROM public.sessions WHERE id LIKE 'c_';
 
