@@ -26,28 +26,6 @@ COMMENT ON COLUMN reconciler.binding.columns IS 'Which column is what: key, stat
 COMMENT ON COLUMN reconciler.binding.sign_fresh_for IS 'A session''s own sign of life is heard that long.';
 COMMENT ON COLUMN reconciler.binding.sign_ceiling IS 'Once the end of a session is known or inferred for so long, signs of life are heard no more.';
 COMMENT ON COLUMN reconciler.binding.replacement_grace IS 'Nothing is inferred of a session whose runtime we have known for less.';
-CREATE OR REPLACE FUNCTION reconciler.grant_tables(grantee text, level text, give boolean) RETURNS void
-  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  verb text := CASE WHEN give THEN 'GRANT %s ON %s TO %s' ELSE 'REVOKE %s ON %s FROM %s' END;
-  readable text;
-BEGIN
-  verb := verb || CASE WHEN give THEN '' ELSE ' CASCADE' END;
-  SELECT string_agg(d.objid::regclass::text, ', ') INTO STRICT readable
-    FROM pg_extension AS e JOIN pg_depend AS d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e'
-      JOIN pg_class AS c ON c.oid = d.objid AND c.relkind IN ('r', 'v')
-    WHERE e.extname = 'session_reconciler';
-  IF level IN ('viewer', 'operator', 'admin') AND (give OR level = 'viewer') THEN
-    EXECUTE format(verb, 'SELECT', 'TABLE ' || readable, grantee);
-  END IF;
-  IF level = 'admin' OR (NOT give AND level IN ('viewer', 'operator')) THEN
-    EXECUTE format(verb, 'INSERT, UPDATE, DELETE', 'TABLE reconciler.policy', grantee);
-    EXECUTE format(verb, 'UPDATE (time_zone, batch_size, observation_spacing, hub_grace, heartbeat_fresh, start_grace, instance_grace,'
-                         ' promotion_grace, sign_fresh_for, sign_ceiling, replacement_grace, brake_floor, brake_share, user_rate_floor, user_rate_share)', 'TABLE reconciler.binding', grantee);
-    EXECUTE format(verb, 'UPDATE (connect_timeout, total_timeout, command_spacing, max_in_flight)', 'TABLE reconciler.hub', grantee);
-  END IF;
-END $$;
-
 -- What is owed to agents that come back late.
 ALTER TABLE reconciler.policy
   ADD COLUMN late_return text NOT NULL DEFAULT 'keep_terminated' CHECK (late_return IN ('keep_terminated', 'readopt')),
@@ -214,4 +192,284 @@ BEGIN
   RETURN QUERY SELECT a.item, a.status, a.detail FROM @extschema@.attach_sessions((at_home || 'sessions')::regclass, 'standard',
     jsonb_build_object('mode', 'enforce', 'agents_table', at_home || 'agents', 'commands_table', at_home || 'agent_commands',
                        'audit_table', at_home || 'audit_log')) AS a;
+END $$;
+
+-- The brake looks at losses, and inferred forces have a pace.
+ALTER TABLE reconciler.binding ADD COLUMN brake_pace integer NOT NULL DEFAULT 50 CHECK (brake_pace > 0);
+COMMENT ON COLUMN reconciler.binding.brake_pace IS 'Inferred forces per second inside that budget; a tenth of it while most of the agents seen lately are gone.';
+ALTER TABLE reconciler.brake
+  ADD COLUMN tripped_by_losses boolean NOT NULL DEFAULT false,
+  ADD COLUMN losses_from timestamptz,
+  ADD COLUMN slowed text NOT NULL DEFAULT '',
+  ADD COLUMN pace_tokens double precision NOT NULL DEFAULT 0,
+  ADD COLUMN pace_filled timestamptz;
+COMMENT ON COLUMN reconciler.brake.tripped_by_losses IS 'Tripped because every agent seen lately is gone: it ends by itself when one is back.';
+COMMENT ON COLUMN reconciler.brake.losses_from IS 'The last reset_brake(): agents that were lost before it no longer count as losses.';
+COMMENT ON COLUMN reconciler.brake.slowed IS 'Why inferred forces go at a tenth of their pace; empty: they do not.';
+COMMENT ON COLUMN reconciler.brake.pace_tokens IS 'Inferred forces that the pace leaves, as of pace_filled.';
+COMMENT ON COLUMN reconciler.brake.pace_filled IS 'When pace_tokens was last filled up.';
+
+-- What is told about agents from outside, and which states nothing looks at.
+CREATE FUNCTION agent_disconnected(agent_id text, sessions regclass DEFAULT NULL) RETURNS text
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_agent_disconnected';
+REVOKE ALL ON FUNCTION agent_disconnected(text, regclass) FROM PUBLIC;
+COMMENT ON FUNCTION agent_disconnected(text, regclass) IS
+  'Says that an agent''s connection ended just now: a first observation that it is gone, from which its gone time counts, and the worker looks at once. Nothing is closed by it alone: our own looks have to agree until the grace is over. sessions: the attached table; NULL: all. Returns recorded. Error: blank agent_id (22023).';
+
+CREATE FUNCTION agent_connected(agent_id text, incarnation text DEFAULT NULL, sessions regclass DEFAULT NULL) RETURNS text
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_agent_connected';
+REVOKE ALL ON FUNCTION agent_connected(text, text, regclass) FROM PUBLIC;
+COMMENT ON FUNCTION agent_connected(text, text, regclass) IS
+  'Says that an agent is connected now: sets its gone time to zero, and the worker looks at once, for the commands that waited for it. incarnation: what tells this start of the agent from earlier ones; NULL: not known. sessions: the attached table; NULL: all. Returns recorded. Error: blank agent_id (22023).';
+
+CREATE FUNCTION session_coverage(sessions regclass DEFAULT NULL)
+  RETURNS TABLE (table_name text, state text, sessions bigint, oldest interval, watched_by text, threshold interval, over_threshold bigint, note text)
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_session_coverage';
+REVOKE ALL ON FUNCTION session_coverage(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION session_coverage(regclass) IS
+  'Every state that sessions are in, and what looks at it: watched_by is policy, policy_off, completion (only a completed stop closes them), terminal or nothing. oldest: longest time in the state. threshold: of its policy, else the longest of the table''s policies; over_threshold: sessions older than that. Reads the whole table, with the caller''s rights on it.';
+
+-- Functions that have changed.
+CREATE OR REPLACE FUNCTION reset_brake(reason text, allow integer DEFAULT NULL, sessions regclass DEFAULT NULL) RETURNS text
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  id integer := reconciler.one_binding(sessions);
+  was reconciler.brake;
+  granted bigint;
+BEGIN
+  PERFORM reconciler.required_reason(reason);
+  IF allow < 0 THEN
+    RAISE EXCEPTION 'allow must not be negative' USING ERRCODE = 'invalid_parameter_value',
+      HINT = 'It is how many sessions may be closed beside the normal budget; NULL: as many as were due when the brake tripped.';
+  END IF;
+  SELECT k.* INTO was FROM reconciler.brake AS k WHERE k.binding_id = id FOR UPDATE;
+  IF was.tripped IS NULL THEN
+    RETURN 'not tripped';
+  END IF;
+  granted := coalesce(allow, was.tripped_due);
+  IF granted > 0 THEN
+    UPDATE reconciler.brake AS k SET allowance = granted, losses_from = reconciler.clock() WHERE k.binding_id = id;
+  ELSE
+    UPDATE reconciler.brake AS k SET tripped = NULL, tripped_due = 0, tripped_why = '', tripped_by_losses = false, allowance = 0, losses_from = reconciler.clock()
+      WHERE k.binding_id = id;
+  END IF;
+  PERFORM reconciler.note(id, NULL, 'brake_reset', reason, jsonb_build_object('allowed', granted, 'tripped_at', was.tripped,
+                          'due', was.tripped_due, 'why', was.tripped_why), rule => 'operator');
+  RAISE LOG 'session_reconciler: brake of % reset by %: % let through', (SELECT format('%I.%I', b.schema_name, b.table_name) FROM reconciler.binding AS b WHERE b.binding_id = id), session_user, granted;
+  PERFORM reconciler.wake_worker();
+  RETURN 'reset';
+END $$;
+COMMENT ON FUNCTION reset_brake(text, integer, regclass) IS
+  'Lets a tripped brake''s sessions through: the next passes judge each again and close them, in batches. reason: kept in the audit. allow: how many; NULL: as many as were due when it tripped; 0: none. sessions: the attached table; NULL: the only one. Then, or when nothing more is due, the normal budget holds again. Returns reset, or not tripped. Errors: blank reason, negative allow (22023).';
+
+CREATE OR REPLACE FUNCTION reconciler_metrics()
+  RETURNS TABLE (name text, type text, help text, labels jsonb, value double precision)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+  WITH families (rank, name, type, help) AS (VALUES
+    (1, 'sessions_stuck_terminating', 'gauge', 'Sessions that a user asked to end and that were stuck at the last pass.'),
+    (2, 'sessions_stuck_terminating_total', 'counter', 'Sessions that a user asked to end and that were found stuck.'),
+    (3, 'sessions_stuck', 'gauge', 'Stuck sessions by state at the last pass.'),
+    (4, 'sessions_stuck_total', 'counter', 'Sessions found stuck, by state.'),
+    (5, 'reconciler_forced_total', 'counter', 'Orphaned sessions closed by inference or by an operator, by reason.'),
+    (6, 'reconciler_finalized_total', 'counter', 'Sessions closed because they were proven to have ended, by reason.'),
+    (7, 'reconciler_retries_total', 'counter', 'Outcomes of commands sent again, and of their execution.'),
+    (8, 'reconciler_quarantined', 'gauge', 'Sessions in quarantine.'),
+    (9, 'reconciler_quarantined_total', 'counter', 'Sessions put in quarantine.'),
+    (10, 'reconciler_brake_tripped', 'gauge', '1: the brake is tripped, nothing is closed by inference until reset_brake().'),
+    (11, 'reconciler_brake_slowed', 'gauge', '1: most agents seen lately are gone, inferred forces go at a tenth of their pace.'),
+    (12, 'reconciler_brake_waiting', 'gauge', 'Sessions that were due when the brake tripped; 0: it is not tripped.'),
+    (13, 'reconciler_paused', 'gauge', '1: paused by an operator.'),
+    (14, 'reconciler_safe_mode', 'gauge', '1: stopped because passes crashed the server.'),
+    (15, 'reconciler_mode', 'gauge', '1 for the mode of the table.'),
+    (16, 'reconciler_identity_confirmed', 'gauge', '0: a copy that only observes until confirm_identity().'),
+    (17, 'reconciler_worker_up', 'gauge', '1: a worker runs in this database.'),
+    (18, 'reconciler_last_success_timestamp_seconds', 'gauge', 'End of the last pass that ended well, Unix time; 0: none yet.'),
+    (19, 'reconciler_detection_lag_seconds_sum', 'summary', 'Time from when a session was stuck to its detection.'),
+    (20, 'reconciler_detection_lag_seconds_count', 'summary', 'Time from when a session was stuck to its detection.'),
+    (21, 'reconciler_hub_up', 'gauge', '1: the hub answered properly when last asked; NaN: never asked.'),
+    (22, 'reconciler_hub_request_seconds_sum', 'summary', 'Duration of requests to the hub.'),
+    (23, 'reconciler_hub_request_seconds_count', 'summary', 'Duration of requests to the hub.'),
+    (24, 'reconciler_hub_requests_failed_total', 'counter', 'Requests to the hub without a proper answer.')
+  ), tables AS MATERIALIZED (
+    SELECT b.*, jsonb_build_object('table', format('%I.%I', b.schema_name, b.table_name)) AS label, s.stuck, s.hub_up, s.safe_mode_since,
+           s.last_success_at, k.tripped, k.tripped_due, k.slowed, reconciler.armed_here(b.binding_id) AS armed, reconciler.worker_pid() IS NOT NULL AS worker
+    FROM reconciler.binding AS b LEFT JOIN reconciler.binding_state AS s USING (binding_id) LEFT JOIN reconciler.brake AS k USING (binding_id)
+  ), reasons AS (  -- whatever else an event carries must not become a label: operators write sentences
+    SELECT t.binding_id, r.reason FROM tables AS t CROSS JOIN unnest(ARRAY['user_requested', 'agent_unavailable', 'agent_disconnected',
+      'no_agent', 'timeout', 'error', 'runtime_gone', 'stop_unconfirmed']) AS r(reason)
+    UNION SELECT p.binding_id, p.reason FROM reconciler.policy AS p
+  ), states AS (
+    SELECT p.binding_id, p.state, p.user_requested OR p.state = 'terminating' AS users_wish FROM reconciler.policy AS p
+    UNION SELECT t.binding_id, n.key, n.key = 'terminating' FROM tables AS t CROSS JOIN jsonb_each_text(t.stuck) AS n
+      WHERE NOT EXISTS (SELECT FROM reconciler.policy AS p WHERE (p.binding_id, p.state) = (t.binding_id, n.key))
+    UNION SELECT c.binding_id, c.label, c.label = 'terminating' FROM reconciler.counter AS c
+      WHERE c.name = 'sessions_stuck_total' AND NOT EXISTS (SELECT FROM reconciler.policy AS p WHERE (p.binding_id, p.state) = (c.binding_id, c.label))
+  ), known (binding_id, name, key, label) AS (  -- so that a counter is there, and zero, before it first counts
+    SELECT r.binding_id, n.name, 'reason', r.reason FROM reasons AS r CROSS JOIN (VALUES ('reconciler_forced_total'), ('reconciler_finalized_total')) AS n(name)
+    UNION ALL SELECT s.binding_id, 'sessions_stuck_total', 'state', s.state FROM states AS s
+    UNION ALL SELECT t.binding_id, 'reconciler_retries_total', 'outcome', o.outcome FROM tables AS t
+      CROSS JOIN unnest(ARRAY['accepted', 'completed', 'failed', 'rejected', 'session_gone', 'not_connected', 'unknown_agent', 'busy',
+                              'unauthorized', 'unclear', 'unreachable', 'unknown']) AS o(outcome)
+    UNION ALL SELECT t.binding_id, n.name, NULL, '' FROM tables AS t CROSS JOIN (VALUES ('reconciler_quarantined_total'),
+      ('reconciler_detection_lag_seconds_sum'), ('reconciler_detection_lag_seconds_count'), ('reconciler_hub_request_seconds_sum'),
+      ('reconciler_hub_requests_total'), ('reconciler_hub_requests_failed_total')) AS n(name)
+  ), counted (binding_id, name, label, value) AS (
+    SELECT c.binding_id, c.name, CASE WHEN c.name NOT IN ('reconciler_forced_total', 'reconciler_finalized_total')
+        OR EXISTS (SELECT FROM reasons AS r WHERE (r.binding_id, r.reason) = (c.binding_id, c.label)) THEN c.label ELSE 'other' END AS shown, sum(c.value)
+    FROM reconciler.counter AS c GROUP BY c.binding_id, c.name, shown
+  ), counters (binding_id, name, labels, value) AS (
+    SELECT t.binding_id, x.name, t.label || CASE WHEN x.key IS NULL THEN '{}' ELSE jsonb_build_object(x.key, x.label) END, x.value
+    FROM (SELECT binding_id, name, label, coalesce(k.key, CASE WHEN name IN ('reconciler_forced_total', 'reconciler_finalized_total') THEN 'reason'
+                   WHEN name = 'reconciler_retries_total' THEN 'outcome' END) AS key, coalesce(c.value, 0) AS value
+          FROM known AS k FULL JOIN counted AS c USING (binding_id, name, label)) AS x
+    JOIN tables AS t USING (binding_id)
+  ), samples (name, labels, value) AS (
+    SELECT CASE c.name WHEN 'reconciler_hub_requests_total' THEN 'reconciler_hub_request_seconds_count' ELSE c.name END, c.labels, c.value FROM counters AS c
+    UNION ALL SELECT 'sessions_stuck_terminating_total', t.label,
+      (SELECT coalesce(sum(c.value), 0) FROM reconciler.counter AS c JOIN states AS s ON (s.binding_id, s.state) = (c.binding_id, c.label)
+        WHERE c.binding_id = t.binding_id AND c.name = 'sessions_stuck_total' AND s.users_wish) FROM tables AS t
+    UNION ALL SELECT 'sessions_stuck_terminating', t.label,
+      (SELECT coalesce(sum((t.stuck->>s.state)::float8), 0) FROM states AS s WHERE s.binding_id = t.binding_id AND s.users_wish) FROM tables AS t
+    UNION ALL SELECT 'sessions_stuck', t.label || jsonb_build_object('state', s.state), coalesce((t.stuck->>s.state)::float8, 0)
+      FROM tables AS t JOIN states AS s USING (binding_id)
+    UNION ALL SELECT 'reconciler_quarantined', t.label,
+      (SELECT count(*) FROM reconciler.episode AS e WHERE e.binding_id = t.binding_id AND e.quarantined IS NOT NULL) FROM tables AS t
+    UNION ALL SELECT 'reconciler_brake_tripped', t.label, (t.tripped IS NOT NULL)::int FROM tables AS t
+    UNION ALL SELECT 'reconciler_brake_slowed', t.label, (t.tripped IS NULL AND coalesce(t.slowed, '') <> '')::int FROM tables AS t
+    UNION ALL SELECT 'reconciler_brake_waiting', t.label, CASE WHEN t.tripped IS NULL THEN 0 ELSE t.tripped_due END FROM tables AS t
+    UNION ALL SELECT 'reconciler_paused', t.label, (t.paused_at IS NOT NULL)::int FROM tables AS t
+    UNION ALL SELECT 'reconciler_safe_mode', t.label, (t.safe_mode_since IS NOT NULL)::int FROM tables AS t
+    UNION ALL SELECT 'reconciler_mode', t.label || jsonb_build_object('mode', m.mode), (t.mode = m.mode)::int
+      FROM tables AS t CROSS JOIN unnest(ARRAY['observe', 'enforce', 'off', 'broken']) AS m(mode)
+    UNION ALL SELECT 'reconciler_identity_confirmed', t.label, t.armed::int FROM tables AS t
+    UNION ALL SELECT 'reconciler_worker_up', t.label, t.worker::int FROM tables AS t
+    UNION ALL SELECT 'reconciler_last_success_timestamp_seconds', t.label, coalesce(extract(epoch FROM t.last_success_at)::float8, 0) FROM tables AS t
+    UNION ALL SELECT 'reconciler_hub_up', t.label || jsonb_build_object('hub', t.hub), coalesce(t.hub_up::int::float8, 'NaN') FROM tables AS t WHERE t.hub IS NOT NULL
+  )
+  SELECT f.name, f.type, f.help, s.labels, s.value FROM samples AS s JOIN families AS f USING (name) ORDER BY f.rank, s.labels::text
+$$;
+REVOKE ALL ON FUNCTION reconciler_metrics() FROM PUBLIC;
+COMMENT ON FUNCTION reconciler_metrics() IS
+  'Metrics of every attached table, one row per sample; each has the label table. Counters are exact and start at attach_sessions(); those that never counted are there as 0. A reason that is neither built in nor in a policy counts as other. Units: seconds.';
+
+CREATE OR REPLACE FUNCTION reconciler.grant_tables(grantee text, level text, give boolean) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  verb text := CASE WHEN give THEN 'GRANT %s ON %s TO %s' ELSE 'REVOKE %s ON %s FROM %s' END;
+  readable text;
+BEGIN
+  verb := verb || CASE WHEN give THEN '' ELSE ' CASCADE' END;
+  SELECT string_agg(d.objid::regclass::text, ', ') INTO STRICT readable
+    FROM pg_extension AS e JOIN pg_depend AS d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e'
+      JOIN pg_class AS c ON c.oid = d.objid AND c.relkind IN ('r', 'v')
+    WHERE e.extname = 'session_reconciler';
+  IF level IN ('viewer', 'operator', 'admin') AND (give OR level = 'viewer') THEN
+    EXECUTE format(verb, 'SELECT', 'TABLE ' || readable, grantee);
+  END IF;
+  IF level = 'admin' OR (NOT give AND level IN ('viewer', 'operator')) THEN
+    EXECUTE format(verb, 'INSERT, UPDATE, DELETE', 'TABLE reconciler.policy', grantee);
+    EXECUTE format(verb, 'UPDATE (time_zone, batch_size, observation_spacing, hub_grace, heartbeat_fresh, start_grace, instance_grace,'
+                         ' promotion_grace, sign_fresh_for, sign_ceiling, replacement_grace, brake_floor, brake_share, brake_pace, user_rate_floor, user_rate_share)', 'TABLE reconciler.binding', grantee);
+    EXECUTE format(verb, 'UPDATE (connect_timeout, total_timeout, command_spacing, max_in_flight)', 'TABLE reconciler.hub', grantee);
+  END IF;
+END $$;
+COMMENT ON FUNCTION reconciler.grant_tables(text, text, boolean) IS 'The tables of a level: SELECT on all for viewer and above; for admin also policies, limits of bindings and timeouts of hubs.';
+
+CREATE OR REPLACE FUNCTION reconciler.level_of(OUT function_name text, OUT level text) RETURNS SETOF record
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  VALUES
+    -- looks
+    ('stuck_sessions', 'viewer'), ('explain_session', 'viewer'), ('reconcile_plan', 'viewer'), ('session_coverage', 'viewer'), ('preflight', 'viewer'),
+    ('reconciler_status', 'viewer'), ('reconciler_metrics', 'viewer'), ('reconciler_metrics_text', 'viewer'),
+    -- acts, within what policies and brakes allow
+    ('reconcile', 'operator'), ('probe_hub', 'operator'), ('pause_reconciler', 'operator'), ('unpause_reconciler', 'operator'),
+    ('hold_session', 'operator'), ('release_session', 'operator'), ('retry_session', 'operator'),
+    ('request_termination', 'operator'), ('undo_event', 'operator'), ('undo_pass', 'operator'),
+    -- sets up, and acts past policies and brakes
+    ('attach_sessions', 'admin'), ('detach_sessions', 'admin'), ('create_control_plane', 'admin'), ('set_hub', 'admin'),
+    ('set_mode', 'admin'), ('reset_brake', 'admin'), ('force_terminate_session', 'admin'), ('confirm_identity', 'admin'),
+    ('stop_worker', 'admin'),
+    -- says what it knows of agents
+    ('agent_connected', 'evidence'), ('agent_disconnected', 'evidence'),
+    -- the extension's owner only
+    ('reconciler_grant', 'owner'), ('reconciler_revoke', 'owner'),
+    ('reconciler.level_of', 'owner'), ('reconciler.granted_functions', 'owner'), ('reconciler.grantee', 'owner'), ('reconciler.grant_tables', 'owner'),
+    ('reconciler.event_is_append_only', 'owner'), ('reconciler.configuration_changed', 'owner'), ('reconciler.own_change', 'owner'), ('reconciler.refuse_credentials_in_urls', 'owner'),
+    ('reconciler.check_row', 'owner'), ('reconciler.check_terminal_states', 'owner'),
+    ('reconciler.clock', 'owner'), ('reconciler.acting_role', 'owner'), ('reconciler.library_version', 'owner'),
+    ('reconciler.one_binding', 'owner'), ('reconciler.bindings', 'owner'), ('reconciler.check_binding', 'owner'),
+    ('reconciler.change_binding', 'owner'), ('reconciler.session_key', 'owner'), ('reconciler.begin_episode', 'owner'),
+    ('reconciler.wake_worker', 'owner'), ('reconciler.request_worker', 'owner'), ('reconciler.worker_pid', 'owner'),
+    ('reconciler.server_identity', 'owner'), ('reconciler.armed_here', 'owner'), ('reconciler.refuse_copy', 'owner'), ('reconciler.required', 'owner'), ('reconciler.required_reason', 'owner'),
+    ('reconciler.note', 'owner'), ('reconciler.existing_session', 'owner')
+$$;
+COMMENT ON FUNCTION reconciler.level_of() IS
+  'Level of every function of the extension: viewer, operator, admin, evidence, or owner for those that nobody is granted. Names of the catalog''s functions are with their schema.';
+
+-- It has one column more: those who might call it may call the new one.
+DO $$ BEGIN
+  PERFORM set_config('reconciler_update.acl', (SELECT p.proacl::text FROM pg_proc AS p WHERE p.oid = '@extschema@.reconciler_status()'::regprocedure), true);
+END $$;
+DROP FUNCTION reconciler_status();
+CREATE FUNCTION reconciler_status()
+  RETURNS TABLE (table_name text, mode text, mode_reason text, worker_pid integer, last_pass_at timestamptz, last_pass_took interval,
+                 last_scanned bigint, last_acted bigint, last_error text, next_wake_up timestamptz, stuck bigint, stuck_by_state jsonb,
+                 held bigint, quarantined bigint, brake_tripped_at timestamptz, brake_why text, brake_due bigint, brake_waiting text[],
+                 brake_details jsonb, brake_allowance bigint, brake_used bigint, brake_budget bigint, brake_left bigint, paused_at timestamptz, paused_by text,
+                 pause_reason text, pause_everything boolean, hub text, hub_state text, hub_unknown_since timestamptz, hub_instance text,
+                 identity_confirmed boolean, safe_mode_since timestamptz, library_version text, extension_version text)
+  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+  WITH here AS MATERIALIZED (
+    SELECT reconciler.clock() AS at, reconciler.worker_pid() AS worker, reconciler.library_version() AS library,
+           (SELECT e.extversion FROM pg_extension AS e WHERE e.extname = 'session_reconciler') AS extension,
+           coalesce(current_setting('session_reconciler.interval', true)::interval, '60 s') AS longest_sleep
+  )
+  SELECT format('%I.%I', b.schema_name, b.table_name), b.mode, b.mode_reason, h.worker,
+         s.last_pass_at, s.last_pass_took, s.last_scanned, s.last_acted, coalesce(s.last_error, ''),
+         CASE WHEN h.worker IS NOT NULL AND b.mode IN ('observe', 'enforce')
+              THEN greatest(least(s.next_due, s.last_pass_at + s.last_pass_took + h.longest_sleep), s.no_pass_before) END,
+         (SELECT coalesce(sum(n.value::bigint), 0)::bigint FROM jsonb_each_text(s.stuck) AS n), coalesce(s.stuck, '{}'),
+         (SELECT count(*) FROM reconciler.hold AS x WHERE x.binding_id = b.binding_id AND x.until > h.at),
+         (SELECT count(*) FROM reconciler.episode AS e WHERE e.binding_id = b.binding_id AND e.quarantined IS NOT NULL),
+         k.tripped, nullif(CASE WHEN k.tripped IS NULL THEN k.slowed ELSE k.tripped_why END, ''), CASE WHEN k.tripped IS NOT NULL THEN k.tripped_due END,
+         CASE WHEN k.tripped IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(v.evidence->'samples')) END,
+         CASE WHEN k.tripped IS NOT NULL THEN v.evidence - 'samples' END,
+         coalesce(k.allowance, 0), w.used, b.brake_floor::bigint,
+         CASE WHEN k.tripped IS NULL THEN greatest(b.brake_floor - w.used, 0) ELSE k.allowance END,
+         b.paused_at, b.paused_by, b.pause_reason, b.pause_everything,
+         b.hub, CASE WHEN b.hub IS NULL THEN 'none' WHEN s.hub_unauthorized THEN 'auth_failed' WHEN s.hub_up IS NULL THEN 'never_asked'
+                     WHEN s.hub_up THEN 'up' ELSE 'unknown' END,
+         s.hub_unknown_since,
+         (SELECT nullif(i.instance, '') FROM reconciler.hub_instance AS i WHERE i.hub = b.hub ORDER BY i.last_answer DESC LIMIT 1),
+         reconciler.armed_here(b.binding_id), s.safe_mode_since, h.library, h.extension
+  FROM reconciler.binding AS b CROSS JOIN here AS h
+  LEFT JOIN reconciler.binding_state AS s USING (binding_id)
+  LEFT JOIN reconciler.brake AS k USING (binding_id)
+  LEFT JOIN LATERAL (SELECT v.evidence FROM reconciler.event AS v
+                      WHERE v.at = k.tripped AND v.kind = 'brake_tripped' AND (v.schema_name, v.table_name) = (b.schema_name, b.table_name)
+                      ORDER BY v.id DESC LIMIT 1) AS v ON true
+  -- As Window::total() in src/core/brake.cpp: the buckets of the last 10 minutes.
+  CROSS JOIN LATERAL (SELECT coalesce(sum(u.n), 0)::bigint AS used FROM unnest(k.inferred) WITH ORDINALITY AS u(n, i)
+                      WHERE k.minute - (u.i - 1) > floor(extract(epoch FROM h.at) / 60) - 10) AS w
+  ORDER BY b.binding_id
+$$;
+REVOKE ALL ON FUNCTION reconciler_status() FROM PUBLIC;
+COMMENT ON FUNCTION reconciler_status() IS
+  'One row per attached table: what the last pass did and when the next comes, what is stuck, brake, pause, hub and identity. worker_pid: NULL: no worker runs here, and next_wake_up is NULL. brake_why: why it is tripped, or why inferred forces are slowed down. brake_waiting: ten of the sessions that it holds back. brake_details: how many, by state, reason and agent, and how to go on. brake_budget and brake_left: inferred forces per 10 minutes, at least; the share of large tables comes on top and is counted when it matters. hub_state: up, unknown (no proper answer since hub_unknown_since), auth_failed, never_asked, none. identity_confirmed: false in a copy, until confirm_identity().';
+
+DO $$
+DECLARE
+  role text;
+BEGIN
+  FOR role IN SELECT a.grantee::regrole::text FROM aclexplode(current_setting('reconciler_update.acl')::aclitem[]) AS a WHERE a.grantee <> a.grantor LOOP
+    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.reconciler_status() TO %s', role);
+  END LOOP;
+  FOR role IN SELECT a.grantee::regrole::text FROM pg_proc AS p, aclexplode(p.proacl) AS a
+               WHERE p.oid = '@extschema@.stuck_sessions(regclass)'::regprocedure AND a.grantee <> a.grantor LOOP
+    EXECUTE format('GRANT EXECUTE ON FUNCTION @extschema@.session_coverage(regclass) TO %s', role);
+  END LOOP;
+  FOR role IN SELECT a.grantee::regrole::text FROM pg_attribute AS c, aclexplode(c.attacl) AS a
+               WHERE c.attrelid = 'reconciler.binding'::regclass AND c.attname = 'time_zone' AND a.privilege_type = 'UPDATE' LOOP
+    EXECUTE format('GRANT UPDATE (sign_fresh_for, sign_ceiling, replacement_grace, brake_pace) ON TABLE reconciler.binding TO %s', role);
+  END LOOP;
 END $$;

@@ -51,7 +51,6 @@ CREATE TABLE reconciler.binding (
   promotion_grace     interval NOT NULL DEFAULT '300 s' CHECK (promotion_grace BETWEEN '0' AND '1 day'),
   brake_floor         integer NOT NULL DEFAULT 20 CHECK (brake_floor >= 0),
   brake_share         double precision NOT NULL DEFAULT 0.05 CHECK (brake_share BETWEEN 0 AND 1),
-  brake_pace          integer NOT NULL DEFAULT 50 CHECK (brake_pace > 0),
   user_rate_floor     integer NOT NULL DEFAULT 200 CHECK (user_rate_floor >= 0),
   user_rate_share     double precision NOT NULL DEFAULT 0.25 CHECK (user_rate_share BETWEEN 0 AND 1),
   paused_at           timestamptz,
@@ -64,6 +63,7 @@ CREATE TABLE reconciler.binding (
   sign_fresh_for      interval NOT NULL DEFAULT '120 s' CHECK (sign_fresh_for BETWEEN '0' AND '1 day'),
   sign_ceiling        interval NOT NULL DEFAULT '30 min' CHECK (sign_ceiling BETWEEN '0' AND '365 days'),
   replacement_grace   interval NOT NULL DEFAULT '120 s' CHECK (replacement_grace BETWEEN '0' AND '1 day'),
+  brake_pace          integer NOT NULL DEFAULT 50 CHECK (brake_pace > 0),
   CONSTRAINT paused_by_somebody CHECK ((paused_at IS NULL) = (paused_by IS NULL))
 );
 COMMENT ON TABLE reconciler.binding IS 'Attached sessions tables: mapping, hub, mode and limits. Written by attach_sessions(), edited by a DBA.';

@@ -212,9 +212,9 @@ CREATE TABLE reconciler.brake (
   tripped         timestamptz,
   tripped_due     bigint NOT NULL DEFAULT 0,
   tripped_why     text NOT NULL DEFAULT '',
+  allowance       bigint NOT NULL DEFAULT 0 CHECK (allowance >= 0),
   tripped_by_losses boolean NOT NULL DEFAULT false,
   losses_from     timestamptz,
-  allowance       bigint NOT NULL DEFAULT 0 CHECK (allowance >= 0),
   slowed          text NOT NULL DEFAULT '',
   pace_tokens     double precision NOT NULL DEFAULT 0,
   pace_filled     timestamptz

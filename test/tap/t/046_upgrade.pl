@@ -1,0 +1,73 @@
+# A database that was upgraded has what a new one has: every object of the extension, to the letter.
+use strict;
+use warnings FATAL => 'all';
+
+use File::Basename qw(dirname);
+use File::Copy qw(copy);
+use Reconciler;
+use Test::More;
+
+my $r = Reconciler->new('upgrade', preload => '', extension => 0);
+my $newest = $r->one("SELECT default_version FROM pg_available_extensions WHERE name = 'session_reconciler'");
+
+# Scripts of versions that were released, beside those of this one.
+my $released = dirname(__FILE__) . '/../../upgrade';
+my $directory = $r->one("SELECT setting FROM pg_config WHERE name = 'SHAREDIR'") . '/extension';
+my @scripts = map { m{/(session_reconciler--([\d.]+)\.sql)$} ? [ $1, $2 ] : () } glob "$released/*.sql";
+copy("$released/$_->[0]", "$directory/$_->[0]") or die "$_->[0]: $!" for @scripts;
+cmp_ok(scalar @scripts, '>', 0, 'there are versions to upgrade from');
+
+# Every object of the extension, described, one to a row.
+my $everything = <<'END';
+WITH members AS (
+  SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+  WHERE e.extname = 'session_reconciler' AND d.deptype = 'e'
+), relations AS (
+  SELECT c.* FROM members m JOIN pg_class c ON m.classid = 'pg_class'::regclass AND c.oid = m.objid
+)
+SELECT 'member: ' || pg_describe_object(classid, objid, 0) || ': ' || coalesce(obj_description(objid, classid::regclass::name), '') AS what FROM members
+UNION ALL SELECT 'function: ' || pg_get_functiondef(p.oid) || coalesce(p.proacl::text, '')
+  FROM members m JOIN pg_proc p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid WHERE p.prokind IN ('f', 'p')
+UNION ALL SELECT 'relation: ' || concat_ws(' ', c.oid::regclass, c.relkind, c.reloptions::text, c.relacl::text, c.relrowsecurity) FROM relations c
+UNION ALL SELECT 'column: ' || concat_ws(' ', c.oid::regclass, a.attname, (SELECT count(*) FROM pg_attribute b WHERE b.attrelid = a.attrelid AND b.attnum > 0 AND b.attnum <= a.attnum AND NOT b.attisdropped),
+    format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, pg_get_expr(d.adbin, d.adrelid), a.attacl, col_description(c.oid, a.attnum))
+  FROM relations c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+UNION ALL SELECT 'constraint: ' || concat_ws(' ', c.oid::regclass, k.conname, pg_get_constraintdef(k.oid), obj_description(k.oid, 'pg_constraint')) FROM relations c JOIN pg_constraint k ON k.conrelid = c.oid
+UNION ALL SELECT 'index: ' || pg_get_indexdef(i.indexrelid) FROM relations c JOIN pg_index i ON i.indrelid = c.oid
+UNION ALL SELECT 'trigger: ' || pg_get_triggerdef(t.oid) || t.tgenabled::text FROM relations c JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal
+UNION ALL SELECT 'profile: ' || concat_ws(' ', name, built_in, definition) FROM reconciler.hub_profile
+UNION ALL SELECT 'dumped: ' || concat_ws(' ', c.oid::regclass, x.condition) FROM pg_extension e, unnest(e.extconfig, e.extcondition) AS x(relation, condition) JOIN pg_class c ON c.oid = x.relation
+  WHERE e.extname = 'session_reconciler'
+ORDER BY 1
+END
+
+# Who had rights before has those that come with them.
+sub grant_levels { $r->do("SELECT reconciler_grant('upgrade_$_', '$_')") for qw(viewer operator admin); return }
+$r->do("CREATE ROLE upgrade_$_") for qw(viewer operator admin);
+
+$r->do('CREATE EXTENSION session_reconciler');
+grant_levels();
+my %fresh = map { $_ => 1 } $r->column($everything);
+cmp_ok(scalar keys %fresh, '>', 300, 'a new database has a lot');
+
+for my $version (map { $_->[1] } @scripts)
+{
+	next if $version eq $newest;
+	(my $name = "from_$version") =~ tr/./_/;
+	$r->use_database('postgres');
+	$r->do("CREATE DATABASE $name");
+	$r->use_database($name);
+	$r->do("CREATE EXTENSION session_reconciler VERSION '$version'");
+	grant_levels();
+	$r->do('ALTER EXTENSION session_reconciler UPDATE');
+	is($r->one("SELECT extversion FROM pg_extension WHERE extname = 'session_reconciler'"), $newest, "$version: upgraded");
+	my %upgraded = map { $_ => 1 } $r->column($everything);
+	my @missing = grep { !$upgraded{$_} } sort keys %fresh;
+	my @left = grep { !$fresh{$_} } sort keys %upgraded;
+	is(scalar @missing, 0, '... nothing is missing') or diag(map { substr($_, 0, 300) . "\n" } @missing);
+	is(scalar @left, 0, '... and nothing is left') or diag(map { substr($_, 0, 300) . "\n" } @left);
+}
+
+$r->node->stop;
+unlink "$directory/$_->[0]" for grep { $_->[1] ne $newest } @scripts;
+done_testing();
