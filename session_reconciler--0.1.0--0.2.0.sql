@@ -16,6 +16,8 @@ COMMENT ON COLUMN reconciler.policy.infers IS 'An agent that is gone closes its 
 COMMENT ON COLUMN reconciler.policy.awaits IS 'Command that such a session waits for beside a stop; NULL: none. wake_session is resume_session too.';
 COMMENT ON COLUMN reconciler.policy.completed_becomes IS 'State that is written when that command is proven to have completed; NULL: the session is shown.';
 COMMENT ON COLUMN reconciler.policy.acknowledged_timeout IS 'A start that its agent acknowledged so long ago has failed.';
+COMMENT ON CONSTRAINT completed_becomes_another_state ON reconciler.policy IS 'Let completed_becomes be the state that such a session goes on to.';
+COMMENT ON CONSTRAINT start_is_sent_where_awaited ON reconciler.policy IS 'A start is sent again only where one is awaited: set awaits to start_session, or let retry_action be stop_session or NULL.';
 
 -- Signs of life, and the grace of a new runtime.
 ALTER TABLE reconciler.binding
@@ -31,6 +33,7 @@ ALTER TABLE reconciler.policy
   ADD COLUMN late_return text NOT NULL DEFAULT 'keep_terminated' CHECK (late_return IN ('keep_terminated', 'readopt')),
   ADD CONSTRAINT readopt_where_no_user_asked CHECK (late_return = 'keep_terminated' OR NOT user_requested);
 COMMENT ON COLUMN reconciler.policy.late_return IS 'A session that was closed because its agent was gone, and the agent comes back: keep_terminated sends it a stop; readopt puts the session back if the hub says that it still runs, as far as its profile can ask.';
+COMMENT ON CONSTRAINT readopt_where_no_user_asked ON reconciler.policy IS 'What a user asked to end is not taken back: choose keep_terminated.';
 ALTER TABLE reconciler.episode
   ADD COLUMN owed text CHECK (owed IN ('stop', 'readopt')),
   ADD COLUMN owed_since timestamptz,

@@ -93,6 +93,7 @@ PassReport run_pass(int id, TransactionMode mode, Waiter& waiter, bool ask_again
     }
     const auto hub = hub_for(attached, transactions, waiter);
     PgStore store(std::move(attached), mode);
+    report.began = store.now();
     report.end = Pass(store, hub ? &hub->hub() : nullptr, waiter).run(ask_again);
     report.ran = true;
     if (hub) hub->note_answers(transactions);

@@ -15,6 +15,7 @@ struct PassReport {
   bool ran = false;     // false: `why_not` says why
   std::string why_not;
   bool paused = false;
+  Time began{};
   PassEnd end;
 };
 

@@ -57,7 +57,7 @@ void check_profile(const std::string& profile) {
 }
 
 std::optional<std::string> image(const std::string& name) {
-  const Rows rows = query("SELECT to_jsonb(h)::text AS hub FROM reconciler.hub h WHERE name = $1 FOR UPDATE", {Param::text(name)});
+  const Rows rows = query("SELECT to_jsonb(h)::text AS hub FROM reconciler.hub h WHERE name = $1 FOR NO KEY UPDATE", {Param::text(name)});
   if (rows.empty()) return std::nullopt;
   return rows[0].text("hub");
 }

@@ -51,9 +51,10 @@ Duration DuePasses::run_one(int id) {
       failing_.erase(found);
     }
     if (!report.end.next_due) return settings::interval();
-    // What is overdue waits for something else (a lock, a budget): not in a tight loop.
-    const Duration until = *report.end.next_due - database_now();
-    return until > Duration(0) ? until : Duration(seconds(1));
+    // What was overdue already when the pass began waits for something else (a lock, a budget): not in a tight loop.
+    // What fell due meanwhile waits for nothing.
+    if (*report.end.next_due <= report.began) return seconds(1);
+    return std::max<Duration>(Duration(0), *report.end.next_due - database_now());
   } catch (const ExtensionMissing&) {
     throw;
   } catch (const std::exception& e) {

@@ -169,6 +169,9 @@ COMMENT ON CONSTRAINT becomes_another_state ON reconciler.policy IS 'Let becomes
 COMMENT ON CONSTRAINT force_not_before_stuck ON reconciler.policy IS 'Make gone_after at least as long as stuck_after: a session would else be closed before it is stuck.';
 COMMENT ON CONSTRAINT retry_cap_not_below_base ON reconciler.policy IS 'Make retry_cap at least as long as retry_base.';
 COMMENT ON CONSTRAINT close_unconfirmed_needs_user_request ON reconciler.policy IS 'Without confirmation only what a user asked to end is closed: choose quarantine.';
+COMMENT ON CONSTRAINT completed_becomes_another_state ON reconciler.policy IS 'Let completed_becomes be the state that such a session goes on to.';
+COMMENT ON CONSTRAINT start_is_sent_where_awaited ON reconciler.policy IS 'A start is sent again only where one is awaited: set awaits to start_session, or let retry_action be stop_session or NULL.';
+COMMENT ON CONSTRAINT readopt_where_no_user_asked ON reconciler.policy IS 'What a user asked to end is not taken back: choose keep_terminated.';
 
 CREATE TABLE reconciler.hold (
   binding_id integer NOT NULL REFERENCES reconciler.binding ON DELETE CASCADE,

@@ -123,7 +123,7 @@ SELECT is(pg_temp.refused('UPDATE reconciler.' || change), said, change) FROM (V
   ($$binding SET hub_grace = '-1 s'$$, 'invalid hub_grace in reconciler.binding / hub_grace: Gone time starts over after the hub was unknown for longer.'),
   ($$binding SET brake_share = 'NaN'$$, 'invalid brake_share in reconciler.binding / brake_share: … or this share of the non-terminal sessions in watched states, whichever is more (0 to 1).'),
   ($$binding SET terminal_states = '{}'$$, 'invalid terminal_states in reconciler.binding / terminal_states: States in which a session has ended.'),
-  ($$binding SET terminal_states = '{failed}'$$, 'the policy of state "running" would write "terminated", in which no session has ended / Let becomes be one of them, or add the state to terminal_states in reconciler.binding first.'),
+  ($$binding SET terminal_states = '{failed}'$$, 'the policy of state "hibernating" would write "terminated", in which no session has ended / Let becomes be one of them, or add the state to terminal_states in reconciler.binding first.'),
   ($$binding SET terminal_states = terminal_states || '{running}'$$, 'state "running" is terminal and can''t have a policy / Delete the policy, or take the state out of terminal_states in reconciler.binding.'),
   ($$policy SET gone_after = '-1 s' WHERE state = 'running'$$, 'invalid gone_after in reconciler.policy / gone_after: Time the agent must have been gone before a session is closed by inference; never below stuck_after.'),
   ($$policy SET stuck_after = '11 min' WHERE state = 'terminating'$$, 'invalid stuck_after and gone_after in reconciler.policy / Make gone_after at least as long as stuck_after: a session would else be closed before it is stuck.'),

@@ -893,7 +893,8 @@ BEGIN
     RAISE EXCEPTION 'invalid mode %', quote_literal(mode) USING ERRCODE = 'invalid_parameter_value',
       HINT = 'Valid modes are observe, enforce and off.';
   END IF;
-  SELECT b.* INTO STRICT was FROM reconciler.binding AS b WHERE b.binding_id = id FOR UPDATE;
+  -- Not FOR UPDATE: passes write records that refer to the binding, and would wait for it with a lock on its state.
+  SELECT b.* INTO STRICT was FROM reconciler.binding AS b WHERE b.binding_id = id FOR NO KEY UPDATE;
   IF mode = 'enforce' THEN
     PERFORM reconciler.refuse_copy(id);
   END IF;
@@ -920,7 +921,7 @@ DECLARE
   since timestamptz;
 BEGIN
   PERFORM reconciler.required_reason(reason);
-  SELECT coalesce(b.paused_at, reconciler.clock()) INTO STRICT since FROM reconciler.binding AS b WHERE b.binding_id = id FOR UPDATE;
+  SELECT coalesce(b.paused_at, reconciler.clock()) INTO STRICT since FROM reconciler.binding AS b WHERE b.binding_id = id FOR NO KEY UPDATE;
   PERFORM reconciler.change_binding(id, jsonb_build_object('paused_at', since, 'paused_by', reconciler.acting_role(),
                                     'pause_reason', reason, 'pause_everything', coalesce(everything, false)));
   PERFORM reconciler.note(id, NULL, 'pause', reason, jsonb_build_object('everything', coalesce(everything, false)), rule => 'operator');
@@ -936,7 +937,7 @@ DECLARE
   was reconciler.binding;
 BEGIN
   PERFORM reconciler.required_reason(reason);
-  SELECT b.* INTO STRICT was FROM reconciler.binding AS b WHERE b.binding_id = id FOR UPDATE;
+  SELECT b.* INTO STRICT was FROM reconciler.binding AS b WHERE b.binding_id = id FOR NO KEY UPDATE;
   IF was.paused_at IS NULL THEN
     RETURN 'not paused';
   END IF;
@@ -990,7 +991,7 @@ DECLARE
 BEGIN
   PERFORM reconciler.required_reason(reason);
   SELECT h.* INTO here FROM reconciler.server_identity() AS h;
-  FOR was IN SELECT b.* FROM reconciler.binding AS b WHERE NOT reconciler.armed_here(b.binding_id) ORDER BY b.binding_id FOR UPDATE LOOP
+  FOR was IN SELECT b.* FROM reconciler.binding AS b WHERE NOT reconciler.armed_here(b.binding_id) ORDER BY b.binding_id FOR NO KEY UPDATE LOOP
     PERFORM reconciler.change_binding(was.binding_id, jsonb_build_object('armed_system', here.system, 'armed_database', here.database,
                                       'armed_name', here.name));
     -- Its graces run as after a promotion: what it remembers of agents may be another server's knowledge.
