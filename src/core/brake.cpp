@@ -106,9 +106,14 @@ Paced take_pace(Pace& pace, const BrakeLimits& limits, Losses losses, std::int64
 }
 
 std::optional<Time> Grace::until(Time now) const {
-  Time end = std::max(plus(server_started, start), plus(first_pass, start));
-  if (new_instance) end = std::max(end, plus(*new_instance, instance));
-  if (promoted) end = std::max(end, plus(*promoted, promotion));
+  Time end = now;
+  // What lies ahead was recorded before the clock was set back: a grace of hours would come of it.
+  const auto hold = [&](Time since, Duration span) {
+    if (since <= now) end = std::max(end, plus(since, span));
+  };
+  hold(server_started, start), hold(first_pass, start);
+  if (new_instance) hold(*new_instance, instance);
+  if (promoted) hold(*promoted, promotion);
   if (end <= now) return {};
   return end;
 }

@@ -87,8 +87,9 @@ Time PgStore::note_instance(const std::string& instance, Time at) {
     return ours([&] {
       const std::string id = valid_text(instance, 200);
       const Rows rows = query("INSERT INTO reconciler.hub_instance AS i (hub, instance, since, last_answer) VALUES ($1, $2, $3, $3)"
-                              " ON CONFLICT (hub, instance) DO UPDATE SET last_answer = greatest(i.last_answer, $3),"
-                              " since = CASE WHEN $3 - i.last_answer > interval '10 minutes' THEN $3 ELSE i.since END RETURNING since",
+                              // An answer of later than now was recorded before the clock was set back: how long ago is not known.
+                              " ON CONFLICT (hub, instance) DO UPDATE SET last_answer = CASE WHEN i.last_answer - $3 > interval '1 minute' THEN $3 ELSE greatest(i.last_answer, $3) END,"
+                              " since = CASE WHEN $3 - i.last_answer > interval '10 minutes' OR i.last_answer - $3 > interval '1 minute' THEN $3 ELSE i.since END RETURNING since",
                               {Param::text(b_.binding.hub), Param::text(id), Param::time(at)});
       const Time since = rows.only().time("since");
       if (since == at) query("DELETE FROM reconciler.hub_instance WHERE hub = $1 AND last_answer < $2", {Param::text(b_.binding.hub), Param::time(at - hours(24))});

@@ -221,3 +221,11 @@ TEST(Grace, HoldsAfterStarts) {
   EXPECT_EQ(grace.until(noon + seconds(60)), noon + seconds(300));
   EXPECT_EQ(grace.until(noon + seconds(300)), std::nullopt);
 }
+
+TEST(Grace, AClockThatWasSetBackDoesNotMakeItAnHour) {
+  Grace grace;
+  grace.first_pass = noon + hours(1), grace.new_instance = noon + hours(1), grace.promoted = noon + hours(1);
+  EXPECT_EQ(grace.until(noon), std::nullopt);
+  grace.new_instance = noon;
+  EXPECT_EQ(grace.until(noon), noon + seconds(120));
+}
