@@ -115,9 +115,11 @@ bool PgStore::served(const std::string& state) {
 // A scan that no index serves reads the whole table, however few sessions are stuck. The worker then rests for 50 times
 // as long: 2 % of a core.
 void PgStore::rest_after_unserved_scans(Time at) {
-  Duration unserved{0};
-  for (const auto& [state, took] : scans_)
-    if (!served(state)) unserved += took;
+  Duration all{0}, unserved{0};
+  for (const auto& [state, took] : scans_) all += took;
+  if (50 * all >= seconds(1))  // the catalog is not asked for less
+    for (const auto& [state, took] : scans_)
+      if (!served(state)) unserved += took;
   const Duration rest = 50 * unserved, usual = settings::interval();
   const auto unserved_or_null = unserved > Duration(0) ? std::optional(unserved) : std::nullopt;
   const Rows rows = query("WITH was AS (SELECT binding_id, unserved_scans FROM reconciler.binding_state WHERE binding_id = $1)"

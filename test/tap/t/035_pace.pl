@@ -17,6 +17,8 @@ CREATE EXTENSION session_reconciler;
 CREATE TABLE bare (id text PRIMARY KEY, state text, updated_at timestamptz DEFAULT now());
 CREATE TABLE served (id text PRIMARY KEY, state text, updated_at timestamptz DEFAULT now());
 CREATE INDEX ON served (state, updated_at);
+INSERT INTO bare SELECT n, 'terminated' FROM generate_series(1, 500000) AS n;
+INSERT INTO served SELECT n, 'terminated' FROM generate_series(1, 500000) AS n;
 SELECT attach_sessions('bare'), attach_sessions('served');
 END
 my $state = 'FROM reconciler.binding_state JOIN reconciler.binding b USING (binding_id) WHERE b.table_name =';
