@@ -99,7 +99,7 @@ subtest 'variant B: completions are recorded' => sub {
 	wait_until { !$hub->is_connected('k8s-deaf') } 'the deaf agent to be gone';
 	my $mended = $space->agent('k8s-deaf');
 	$r->do("SELECT retry_session('ignored', 'agent was mended')");
-	$r->live_through(60);
+	$r->live_through(120);    # the try may come before the hub knows of the connection, and again after its backoff
 	$r->wait_for("SELECT count(*) = 1 FROM agent_commands WHERE session_id = 'ignored' AND status = 'completed' AND action = 'stop_session'");
 	$r->live_through(120);
 	is($space->state_of('ignored'), 'terminated', 'a try that an operator asks for ends it');
