@@ -92,6 +92,61 @@ UPDATE reconciler.hub_profile SET definition = $profile${
   }
 }$profile$ WHERE name = 'streamspace' AND built_in;
 
+-- States that a type does not have, and addresses that no hub can have, are refused.
+CREATE OR REPLACE FUNCTION reconciler.check_terminal_states() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  clash record;
+BEGIN
+  -- A state that the column's type does not have would end every pass with an error.
+  SELECT s.state, format_type(l.type, NULL) AS type, array_to_string(l.labels, ', ') AS known INTO clash
+    FROM reconciler.binding AS b,
+         LATERAL (SELECT e.enumtypid AS type, array_agg(e.enumlabel::text ORDER BY e.enumsortorder) AS labels
+                    FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+                    JOIN pg_enum AS e ON e.enumtypid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+                    WHERE a.attrelid = b.sessions AND a.attname = b.columns->>'state' GROUP BY e.enumtypid) AS l,
+         LATERAL (SELECT unnest(CASE WHEN p.enabled THEN ARRAY[p.state, p.becomes, p.completed_becomes] ELSE ARRAY[p.state] END)
+                    FROM reconciler.policy AS p WHERE p.binding_id = b.binding_id) AS s(state)
+    WHERE b.binding_id = NEW.binding_id AND s.state <> ALL (l.labels)
+    ORDER BY s.state LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION '"%" is no label of type %', clash.state, clash.type USING ERRCODE = 'check_violation',
+      DETAIL = format('Its labels: %s.', clash.known), HINT = format('Name one of them, or: ALTER TYPE %s ADD VALUE %L.', clash.type, clash.state);
+  END IF;
+  SELECT p.state, p.becomes, p.state = ANY (b.terminal_states) AS ended,
+         format('Terminal states of %I.%I: %s.', b.schema_name, b.table_name, array_to_string(b.terminal_states, ', ')) AS known INTO clash
+    FROM reconciler.binding AS b JOIN reconciler.policy AS p USING (binding_id)
+    WHERE b.binding_id = NEW.binding_id AND (p.state = ANY (b.terminal_states) OR (p.enabled AND p.becomes <> ALL (b.terminal_states)))
+    ORDER BY p.state LIMIT 1;
+  IF FOUND AND clash.ended THEN
+    RAISE EXCEPTION 'state "%" is terminal and can''t have a policy', clash.state USING ERRCODE = 'check_violation',
+      DETAIL = clash.known, HINT = 'Delete the policy, or take the state out of terminal_states in reconciler.binding.';
+  ELSIF FOUND THEN
+    RAISE EXCEPTION 'the policy of state "%" would write "%", in which no session has ended', clash.state, clash.becomes USING ERRCODE = 'check_violation',
+      DETAIL = clash.known, HINT = 'Let becomes be one of them, or add the state to terminal_states in reconciler.binding first.';
+  END IF;
+  RETURN NULL;
+END $$;
+COMMENT ON FUNCTION reconciler.check_terminal_states() IS 'Refuses a policy that watches a terminal state, an enabled one that writes a state that is not terminal, and a state that the type of the state column does not have (23514).';
+DROP TRIGGER checked_states ON reconciler.policy;
+CREATE TRIGGER checked_states AFTER INSERT OR UPDATE OF binding_id, state, enabled, becomes, completed_becomes ON reconciler.policy
+  FOR EACH ROW EXECUTE FUNCTION reconciler.check_terminal_states();
+CREATE OR REPLACE FUNCTION reconciler.refuse_credentials_in_urls() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF array_to_string(NEW.base_urls, ' ') ~ '[@?#]' THEN
+    RAISE EXCEPTION 'an address of hub "%" has a user, a query or a fragment', NEW.name USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = 'The address is not shown: it may hold a password. The server log may have the statement.',
+      HINT = 'Name scheme, host, port and path only; credentials go into the file session_reconciler.credentials_file.';
+  END IF;
+  IF EXISTS (SELECT FROM unnest(NEW.base_urls) AS u(address) WHERE u.address !~* '^https?://[^/,]+(/[^,]*)?$') THEN
+    RAISE EXCEPTION 'an address of hub "%" is no http or https URL', NEW.name USING ERRCODE = 'invalid_parameter_value',
+      HINT = 'An address looks like "https://hub.example.com:8443/prefix".';
+  END IF;
+  RETURN NEW;
+END $$;
+COMMENT ON FUNCTION reconciler.refuse_credentials_in_urls() IS 'Refuses hub addresses with a user, query or fragment, however they are written, and those that are neither http nor https, without printing them.';
+
 -- Indexes for those states too.
 CREATE OR REPLACE FUNCTION create_control_plane(schema_name name DEFAULT current_schema())
   RETURNS TABLE (item text, status text, detail text)
@@ -101,9 +156,13 @@ DECLARE
   watched text;
   at_home text := quote_ident(schema_name) || '.';
 BEGIN
-  IF schema_name IS NULL OR to_regnamespace(quote_ident(schema_name)) IS NULL THEN
+  IF schema_name IS NULL THEN
     RAISE EXCEPTION 'no schema has been selected to create in' USING ERRCODE = 'invalid_schema_name',
       HINT = 'SET search_path, or name one: create_control_plane(''app'').';
+  END IF;
+  IF to_regnamespace(quote_ident(schema_name)) IS NULL THEN
+    RAISE EXCEPTION 'schema "%" does not exist', schema_name USING ERRCODE = 'invalid_schema_name',
+      HINT = format('CREATE SCHEMA %I; or name another.', schema_name);
   END IF;
   IF schema_name IN ('reconciler', 'pg_catalog', 'information_schema') THEN
     RAISE EXCEPTION 'tables of a platform do not belong in schema %', schema_name USING ERRCODE = 'invalid_schema_name',

@@ -9,9 +9,13 @@ DECLARE
   watched text;
   at_home text := quote_ident(schema_name) || '.';
 BEGIN
-  IF schema_name IS NULL OR to_regnamespace(quote_ident(schema_name)) IS NULL THEN
+  IF schema_name IS NULL THEN
     RAISE EXCEPTION 'no schema has been selected to create in' USING ERRCODE = 'invalid_schema_name',
       HINT = 'SET search_path, or name one: create_control_plane(''app'').';
+  END IF;
+  IF to_regnamespace(quote_ident(schema_name)) IS NULL THEN
+    RAISE EXCEPTION 'schema "%" does not exist', schema_name USING ERRCODE = 'invalid_schema_name',
+      HINT = format('CREATE SCHEMA %I; or name another.', schema_name);
   END IF;
   IF schema_name IN ('reconciler', 'pg_catalog', 'information_schema') THEN
     RAISE EXCEPTION 'tables of a platform do not belong in schema %', schema_name USING ERRCODE = 'invalid_schema_name',

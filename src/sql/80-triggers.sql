@@ -66,10 +66,14 @@ BEGIN
       DETAIL = 'The address is not shown: it may hold a password. The server log may have the statement.',
       HINT = 'Name scheme, host, port and path only; credentials go into the file session_reconciler.credentials_file.';
   END IF;
+  IF EXISTS (SELECT FROM unnest(NEW.base_urls) AS u(address) WHERE u.address !~* '^https?://[^/,]+(/[^,]*)?$') THEN
+    RAISE EXCEPTION 'an address of hub "%" is no http or https URL', NEW.name USING ERRCODE = 'invalid_parameter_value',
+      HINT = 'An address looks like "https://hub.example.com:8443/prefix".';
+  END IF;
   RETURN NEW;
 END $$;
 REVOKE ALL ON FUNCTION reconciler.refuse_credentials_in_urls() FROM PUBLIC;
-COMMENT ON FUNCTION reconciler.refuse_credentials_in_urls() IS 'Refuses hub addresses with a user, query or fragment, however they are written, without printing them.';
+COMMENT ON FUNCTION reconciler.refuse_credentials_in_urls() IS 'Refuses hub addresses with a user, query or fragment, however they are written, and those that are neither http nor https, without printing them.';
 CREATE TRIGGER no_credentials BEFORE INSERT OR UPDATE OF base_urls ON reconciler.hub
   FOR EACH ROW EXECUTE FUNCTION reconciler.refuse_credentials_in_urls();
 
@@ -113,6 +117,21 @@ CREATE FUNCTION reconciler.check_terminal_states() RETURNS trigger
 DECLARE
   clash record;
 BEGIN
+  -- A state that the column's type does not have would end every pass with an error.
+  SELECT s.state, format_type(l.type, NULL) AS type, array_to_string(l.labels, ', ') AS known INTO clash
+    FROM reconciler.binding AS b,
+         LATERAL (SELECT e.enumtypid AS type, array_agg(e.enumlabel::text ORDER BY e.enumsortorder) AS labels
+                    FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+                    JOIN pg_enum AS e ON e.enumtypid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+                    WHERE a.attrelid = b.sessions AND a.attname = b.columns->>'state' GROUP BY e.enumtypid) AS l,
+         LATERAL (SELECT unnest(CASE WHEN p.enabled THEN ARRAY[p.state, p.becomes, p.completed_becomes] ELSE ARRAY[p.state] END)
+                    FROM reconciler.policy AS p WHERE p.binding_id = b.binding_id) AS s(state)
+    WHERE b.binding_id = NEW.binding_id AND s.state <> ALL (l.labels)
+    ORDER BY s.state LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION '"%" is no label of type %', clash.state, clash.type USING ERRCODE = 'check_violation',
+      DETAIL = format('Its labels: %s.', clash.known), HINT = format('Name one of them, or: ALTER TYPE %s ADD VALUE %L.', clash.type, clash.state);
+  END IF;
   SELECT p.state, p.becomes, p.state = ANY (b.terminal_states) AS ended,
          format('Terminal states of %I.%I: %s.', b.schema_name, b.table_name, array_to_string(b.terminal_states, ', ')) AS known INTO clash
     FROM reconciler.binding AS b JOIN reconciler.policy AS p USING (binding_id)
@@ -128,8 +147,8 @@ BEGIN
   RETURN NULL;
 END $$;
 REVOKE ALL ON FUNCTION reconciler.check_terminal_states() FROM PUBLIC;
-COMMENT ON FUNCTION reconciler.check_terminal_states() IS 'Refuses a policy that watches a terminal state, and an enabled one that writes a state that is not terminal (23514).';
-CREATE TRIGGER checked_states AFTER INSERT OR UPDATE OF binding_id, state, enabled, becomes ON reconciler.policy
+COMMENT ON FUNCTION reconciler.check_terminal_states() IS 'Refuses a policy that watches a terminal state, an enabled one that writes a state that is not terminal, and a state that the type of the state column does not have (23514).';
+CREATE TRIGGER checked_states AFTER INSERT OR UPDATE OF binding_id, state, enabled, becomes, completed_becomes ON reconciler.policy
   FOR EACH ROW EXECUTE FUNCTION reconciler.check_terminal_states();
 CREATE TRIGGER checked_states AFTER UPDATE OF terminal_states ON reconciler.binding
   FOR EACH ROW EXECUTE FUNCTION reconciler.check_terminal_states();
