@@ -136,7 +136,7 @@ Column column_of(Oid relation, const std::string& name) {
   if (rows.empty()) {
     const Rows table = query("SELECT $1::regclass::text AS name", {Param::oid(relation)});
     throw UserError("42703", "column \"" + name + "\" of table " + table[0].text("name") + " does not exist",
-                    "Restore the column, or attach the sessions table again.");
+                    "Restore the column, or detach_sessions() and attach again.");
   }
   return Column{name, rows[0].text("type"), rows[0].boolean("naive"), rows[0].boolean("zoned")};
 }

@@ -67,8 +67,10 @@ std::pair<std::string, std::string> watch_of(const Binding& b, const std::option
   const Policy* policy = b.policy(*state);
   if (policy && policy->enabled) return {"policy", policy->stuck_after ? "stuck after " + span(*policy->stuck_after) : "looked at from the first sight"};
   const std::string proof = b.commands_table ? "only a completed stop closes them" : "nothing closes them";
-  if (policy) return {"policy_off", proof + "; UPDATE reconciler.policy SET enabled = true turns their policy on"};
-  return {b.commands_table ? "completion" : "nothing", proof + "; no policy is for this state"};
+  const std::string id = std::to_string(b.id), name = quoted_literal(*state);
+  if (policy) return {"policy_off", proof + "; UPDATE reconciler.policy SET enabled = true WHERE binding_id = " + id + " AND state = " + name + " turns their policy on"};
+  return {b.commands_table ? "completion" : "nothing", proof + "; no policy is for this state: INSERT INTO reconciler.policy (binding_id, state, becomes, enabled) VALUES (" + id + ", " + name + ", " +
+                                                           quoted_literal(b.terminal_states.front()) + ", false) adds one that is off"};
 }
 
 }  // namespace

@@ -99,7 +99,7 @@ std::string zone_of(const Options& options) {
 }
 
 // The hub asked for; else the only one there is.
-std::optional<std::string> hub_of(const Options& options, Findings& findings) {
+std::optional<std::string> hub_of(const TableLook& table, const Options& options, Findings& findings) {
   if (options.refused("hub")) {
     findings.push_back({"hub", "info", "none, as asked: agents are unknown but for pushed evidence", ""});
     return std::nullopt;
@@ -112,7 +112,16 @@ std::optional<std::string> hub_of(const Options& options, Findings& findings) {
       return hub.text("name");
     }
   if (asked) throw UserError("42704", "there is no hub \"" + *asked + "\"", "SELECT set_hub(" + quoted_literal(*asked) + ", 'https://…') first, or leave the option out and link it later.");
-  findings.push_back({"hub", "missing", hubs.empty() ? "none: no agent is asked, none counts as gone, and nothing is retried" : "several are known and none was named", "SELECT set_hub('name', 'https://…');"});
+  if (hubs.empty()) {
+    findings.push_back({"hub", "missing", "none: no agent is asked, none counts as gone, and nothing is retried", "SELECT set_hub('name', 'https://…');"});
+    return std::nullopt;
+  }
+  std::vector<std::string> names;
+  for (Rows::Row hub : hubs) names.push_back(hub.text("name"));
+  const std::string sessions = quoted_literal(table.qualified);
+  findings.push_back({"hub", "missing", "several are known and none was named: " + comma_list(names),
+                      "UPDATE reconciler.binding SET hub = " + quoted_literal(names[0]) + " WHERE sessions = " + sessions + "::regclass; or, for another, SELECT set_hub('name', 'https://…', 'standard', " +
+                          quoted_literal("{\"sessions\": " + json(table.qualified).dump() + "}") + ");"});
   return std::nullopt;
 }
 
@@ -178,11 +187,25 @@ std::string counted(const std::string& statement, Oid table) {
   return counts;
 }
 
+// States that nobody thought of: sessions would stay in them unnoticed.
+void say_states(Findings& findings, const TableLook& table, const Options& options) {
+  std::string states, first;
+  for (Rows::Row row : query_once("SELECT state, sessions FROM " + extension_schema() + ".session_coverage($1::regclass) WHERE state IS NOT NULL AND watched_by IN ('completion', 'nothing')", {Param::oid(table.oid)})) {
+    if (options.object("policies").contains(row.text("state"))) continue;  // null: none, as asked
+    if (first.empty()) first = row.text("state");
+    states += (states.empty() ? "" : ", ") + row.text("state") + " (" + row.text("sessions") + ")";
+  }
+  if (!states.empty())
+    findings.push_back({"states", "warn", "sessions are in states that no policy knows: " + states,
+                        "Detach, and attach again with {\"policies\": {" + json(first).dump(-1, ' ', false, json::error_handler_t::replace) + ": {…}}}, or with their names in \"terminal_states\"; see session_coverage()"});
+}
+
 // What a pass would do now, by the pass's own code, and what comes next once agents have been asked.
-void say_plan(Findings& findings, const TableLook& table) {
+void say_plan(Findings& findings, const TableLook& table, const Options& options) {
   const std::string schema = extension_schema();
   try {
     Transactions::subtransaction([&] {
+      say_states(findings, table, options);
       const std::string now = counted("SELECT action, count(*) AS n FROM " + schema + ".reconcile_plan($1::regclass) GROUP BY action ORDER BY action", table.oid);
       const std::string next = counted("SELECT next_action AS action, count(*) AS n FROM " + schema + ".stuck_sessions($1::regclass) GROUP BY next_action ORDER BY next_action", table.oid);
       findings.push_back({"next pass", "info", (now.empty() ? "would do nothing yet" : "would do: " + now) + (next.empty() ? "; nothing is stuck" : "; stuck sessions by next action: " + next), ""});
@@ -227,7 +250,7 @@ RECONCILER_SQL_FUNCTION(attach_sessions) {
   policies.find();
   Findings findings = mapping.findings();
   append(findings, policies.findings());
-  const std::optional<std::string> hub = hub_of(options, findings);
+  const std::optional<std::string> hub = hub_of(table, options, findings);
 
   const int id = write_binding(table, preset, options, mapping, policies, hub, mode, zone);
   const AttachedBinding binding = as_extension_owner([&] { return load_binding(id); });
@@ -235,7 +258,7 @@ RECONCILER_SQL_FUNCTION(attach_sessions) {
 
   say_policies(findings, binding);
   append(findings, table_findings(binding, table));
-  say_plan(findings, table);
+  say_plan(findings, table, options);
   say_mode(findings, table, mode);
   print(fcinfo, findings);
   shared::request_worker_at_commit();

@@ -60,7 +60,7 @@ std::vector<std::string> names_of(std::initializer_list<const std::optional<Colu
 void say_related(Findings& out, const TableLook& sessions, const std::string& qualified, const char* privilege, std::vector<std::string> columns) {
   const auto oid = table_named(qualified, sessions.schema);
   if (!oid) {
-    out.push_back({"rights", "fail", "table " + qualified + " does not exist", "Restore it, or attach the sessions table again."});
+    out.push_back({"rights", "fail", "table " + qualified + " does not exist", "Restore it, or detach_sessions() and attach again."});
     return;
   }
   const TableLook table = look_at(*oid);
@@ -121,7 +121,7 @@ void say_time_zone(Findings& out, const AttachedBinding& b) {
   const bool assumed = b.mapping.time_zone == "UTC" && b.preset != "streamspace";
   out.push_back({"time zone", assumed ? "warn" : "ok",
                  comma_list({naive.begin(), naive.end()}) + (naive.size() == 1 ? " is a timestamp" : " are timestamps") + " without time zone, read as " + b.mapping.time_zone,
-                 assumed ? "If the application writes another zone: UPDATE reconciler.binding SET time_zone = '…'." : ""});
+                 assumed ? "If the application writes another zone: UPDATE reconciler.binding SET time_zone = '…' WHERE binding_id = " + std::to_string(b.binding.id) + "." : ""});
 }
 
 // `what`: columns and predicate.
@@ -182,7 +182,7 @@ void say_streamspace(Findings& out, const AttachedBinding& b, const TableLook& t
     out.push_back({"foreign writers", "warn",
                    comma_list(arming) + (arming.size() == 1 ? " arms" : " arm") + " the API's own reconciler: after 10 min it closes sessions whose agent is connected to another replica, writes no audit, and sends a stop every"
                                                                                   " minute as long as the agent is there",
-                   "Columns that nothing else needs can go: ALTER TABLE " + table.qualified + " DROP COLUMN …; then attach again."});
+                   "Columns that nothing else needs can go: ALTER TABLE " + table.qualified + " DROP COLUMN …; then detach_sessions() and attach again."});
 }
 
 }  // namespace

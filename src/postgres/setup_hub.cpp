@@ -91,6 +91,15 @@ std::string link(const std::string& name, const Options& options) {
   return query("UPDATE reconciler.binding SET hub = $2 WHERE binding_id = $1 RETURNING format('%I.%I', schema_name, table_name) AS name", {Param::integer(*id), Param::text(name)}).only().text("name");
 }
 
+// What a person who wanted to link one may have left out.
+std::string say_unlinked() {
+  const Rows free = query("SELECT format('%I.%I', schema_name, table_name) AS name FROM reconciler.binding WHERE hub IS NULL ORDER BY binding_id");
+  if (free.empty()) return "; no attached table uses it by this call";
+  std::vector<std::string> names;
+  for (Rows::Row row : free) names.push_back(row.text("name"));
+  return "; no attached table uses it by this call; option {\"sessions\": " + nlohmann::json(names[0]).dump() + "} links one without a hub (" + comma_list(names) + ")";
+}
+
 void write_event(const std::string& actor, const std::string& name, const std::optional<std::string>& before, const std::string& table) {
   query("WITH written AS (INSERT INTO reconciler.event (at, schema_name, table_name, kind, rule, actor, evidence)"
         "   SELECT $1, b.schema_name, b.table_name, 'policy_changed', 'set_hub', $2, jsonb_build_object('hub', $3, 'old', $4, 'new', to_jsonb(h))"
@@ -107,19 +116,20 @@ Datum set_hub(FunctionCallInfo fcinfo, const std::vector<std::string>& addresses
   const std::string actor = acting_role();
   const OwnChange quiet;
   std::optional<std::string> before;
-  std::string table;
+  std::string table, linked;
   as_extension_owner([&] {
     check_profile(profile);
     before = image(name);
     write_hub(name, addresses, profile, options);
     table = link(name, options);
+    linked = table.empty() ? say_unlinked() : "; " + table + " asks it";
     write_event(actor, name, before, table);
   });
   std::string sentence = "hub \"" + name + "\" " + (before ? "changed" : "set") + ": profile " + profile;
   const std::string was = before ? nlohmann::json::parse(*before).value("profile", profile) : profile;
   if (was != profile) sentence += " (was " + was + ")";
   sentence += ", " + std::to_string(addresses.size()) + (addresses.size() == 1 ? " address" : " addresses");
-  sentence += table.empty() ? "; no attached table uses it by this call" : "; " + table + " asks it";
+  sentence += linked;
   sentence += settings::outbound() ? "" : "; session_reconciler.outbound is off: it is not asked";
   shared::wake_worker_at_commit();
   return sql_text_datum(sentence);

@@ -171,6 +171,18 @@ void check_runtime(Findings& out, const std::string& prefix, int id) {
     add(out, prefix + "hub", "fail", "it does not know agent \"" + *agent + "\", which the agents table has: it is another hub", "Give the address of this platform's hub to set_hub().");
 }
 
+// As the table's statistics have it: they cost nothing, and are as old as the last ANALYZE.
+void check_states(Findings& out, const std::string& prefix, int id) {
+  const Rows rows = as_extension_owner([&] {
+    return query("SELECT string_agg(DISTINCT s.state, ', ' ORDER BY s.state) AS states FROM reconciler.binding b JOIN pg_stats t ON (t.schemaname, t.tablename, t.attname) = (b.schema_name, b.table_name, b.columns->>'state'),"
+                 " unnest(t.most_common_vals::text::text[]) AS s(state)"
+                 " WHERE b.binding_id = $1 AND s.state <> ALL (b.terminal_states) AND NOT EXISTS (SELECT FROM reconciler.policy p WHERE p.binding_id = b.binding_id AND p.state = s.state)",
+                 {Param::integer(id)});
+  });
+  if (const auto states = rows[0].maybe_text("states"))
+    add(out, prefix + "states", "warn", "sessions are in states that no policy knows: " + *states, "SELECT * FROM session_coverage() counts them and says what to do.");
+}
+
 void check_table(Findings& out, int id) {
   const Rows rows = as_extension_owner([&] { return query("SELECT format('%I.%I', schema_name, table_name) AS name, sessions::oid AS oid FROM reconciler.binding WHERE binding_id = $1", {Param::integer(id)}); });
   if (rows.empty()) return;
@@ -186,6 +198,7 @@ void check_table(Findings& out, int id) {
     });
     add(out, prefix + "mapping", "ok", "table and columns are as attached");
     check_identity(out, prefix, binding);
+    check_states(out, prefix, id);
     for (const Finding& f : table_findings(binding, look_at(static_cast<Oid>(rows[0].integer("oid")))))
       add(out, prefix + f.item, f.status == "info" ? "ok" : f.status == "missing" ? "warn" : f.status, f.detail, f.hint);
   } catch (const UserError& e) {

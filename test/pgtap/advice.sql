@@ -33,14 +33,55 @@ SELECT matches(pg_temp.refused('UPDATE reconciler.policy SET ' || change), said,
   ($$completed_becomes = 'running' WHERE state = 'terminating'$$, 'done'),
   ($$completed_becomes = NULL WHERE state = 'terminating'$$, 'done')) AS t(change, said);
 
+-- Who names one binding's row changes that row.
+INSERT INTO boxes VALUES ('b1', 'running', 'a', now());
+SELECT is((SELECT note FROM session_coverage('boxes') WHERE state = 'running'),
+          format('nothing closes them; UPDATE reconciler.policy SET enabled = true WHERE binding_id = %s AND state = ''running'' turns their policy on', :id), 'a policy that is off');
+SELECT is(detach_sessions('boxes'), 'detached', 'next');
+
+-- States that no policy knows.
+CREATE TABLE desks (id text PRIMARY KEY, state text, agent_id text, updated_at timestamp);
+INSERT INTO desks VALUES ('1', 'Deleting', 'a', now()), ('2', 'done', 'a', now()), ('3', 'Deleting', 'a', now()), ('4', 'terminating', 'a', now()), ('5', 'running', 'a', now()), ('6', 'waking', 'a', now()), ('7', NULL, 'a', now());
+SELECT results_eq($$SELECT status, detail FROM attach_sessions('desks') WHERE item = 'states'$$,
+  $$VALUES ('warn', 'sessions are in states that no policy knows: Deleting (2), done (1). Detach, and attach again with {"policies": {"Deleting": {…}}}, or with their names in "terminal_states"; see session_coverage()')$$, 'attach_sessions() counts them');
+SELECT binding_id AS id FROM reconciler.binding \gset
+SELECT is((SELECT note FROM session_coverage('desks') WHERE state = 'done'),
+          format('nothing closes them; no policy is for this state: INSERT INTO reconciler.policy (binding_id, state, becomes, enabled) VALUES (%s, ''done'', ''terminated'', false) adds one that is off', :id),
+          'session_coverage() says how to add one');
+SELECT is_empty($$SELECT FROM preflight() WHERE check_name = 'app.desks: states'$$, 'preflight() does not read the table');
+ANALYZE desks;
+SELECT results_eq($$SELECT status, detail, hint FROM preflight() WHERE check_name = 'app.desks: states'$$,
+  $$VALUES ('warn', 'sessions are in states that no policy knows: Deleting', 'SELECT * FROM session_coverage() counts them and says what to do.')$$, 'but its statistics, which know what is frequent');
+SELECT is((SELECT hint FROM preflight() WHERE check_name = 'app.desks: time zone'),
+          format('If the application writes another zone: UPDATE reconciler.binding SET time_zone = ''…'' WHERE binding_id = %s.', :id), 'one table''s zone');
+SELECT lives_ok(substring(note FROM 'INSERT.*\)'), 'what was said can be pasted') FROM session_coverage('desks') WHERE state IN ('Deleting', 'done');
+SELECT is_empty($$SELECT FROM preflight() WHERE check_name = 'app.desks: states'$$, 'states with a policy are known');
+SELECT is_empty($$SELECT FROM session_coverage('desks') WHERE state IS NOT NULL AND watched_by = 'nothing'$$, 'also if it is off');
+SELECT is(detach_sessions('desks'), 'detached', 'next');
+SELECT is_empty($$SELECT FROM attach_sessions('desks', options => '{"policies": {"Deleting": null}, "terminal_states": ["terminated", "failed", "done"]}') WHERE item = 'states'$$, 'what is said of them is heard');
+SELECT is(detach_sessions('desks'), 'detached', 'next');
 
 SELECT is(pg_temp.refused($$SELECT create_control_plane('nope')$$), '3F000 / schema "nope" does not exist / CREATE SCHEMA nope; or name another.', 'a schema that is not');
 SELECT matches(pg_temp.refused($$SELECT create_control_plane(NULL)$$), '^3F000 / no schema has been selected', 'none');
 
--- Hubs by hand.
+-- A column that vanished.
+CREATE TABLE odd (id text PRIMARY KEY, state text, host text);
+SELECT lives_ok($$SELECT attach_sessions('odd', options => '{"agent_column": "host"}')$$, 'attached');
+ALTER TABLE odd DROP host;
+SELECT is((SELECT hint FROM preflight() WHERE check_name = 'app.odd: mapping'), 'Restore the column, or detach_sessions() and attach again.', 'attaching again alone is refused');
+SELECT is(detach_sessions('odd'), 'detached', 'next');
+
+-- Several hubs, several tables.
 SELECT is(pg_temp.refused(format('INSERT INTO reconciler.hub (name, base_urls, profile) VALUES (''x'', %L, ''standard'')', urls)), said, urls) FROM (VALUES
   ('{ftp://x}', '22023 / an address of hub "x" is no http or https URL / An address looks like "https://hub.example.com:8443/prefix".'),
   ('{http://x,y}', '22023 / an address of hub "x" is no http or https URL / An address looks like "https://hub.example.com:8443/prefix".'),
   ('{HTTP://x,https://y:1/z}', 'done')) AS t(urls, said);
+SELECT is(set_hub('y', 'http://localhost:9'), 'hub "y" set: profile standard, 1 address; no attached table uses it by this call', 'no table is attached');
+SELECT is((SELECT detail FROM attach_sessions('boxes') WHERE item = 'hub'),
+  'several are known and none was named: x, y. UPDATE reconciler.binding SET hub = ''x'' WHERE sessions = ''app.boxes''::regclass; or, for another, SELECT set_hub(''name'', ''https://…'', ''standard'', ''{"sessions": "app.boxes"}'');', 'which of them');
+SELECT lives_ok($$SELECT attach_sessions('desks')$$, 'attached');
+SELECT is(set_hub('y', 'http://localhost:9'), 'hub "y" changed: profile standard, 1 address; no attached table uses it by this call; option {"sessions": "app.boxes"} links one without a hub (app.boxes, app.desks)', 'which table');
+SELECT is(set_hub('y', 'http://localhost:9', 'standard', '{"sessions": "app.boxes"}'), 'hub "y" changed: profile standard, 1 address; app.boxes asks it', 'this one');
+
 SELECT * FROM finish();
 ROLLBACK;

@@ -111,7 +111,7 @@ SELECT results_eq($$ SELECT table_name, state, sessions, watched_by, threshold, 
   $$ VALUES ('public.sessions', 'running', 1::bigint, 'policy_off', '1 hour'::interval, 1::bigint), ('public.sessions', 'terminated', 1, 'terminal', NULL, NULL),
             ('public.sessions', 'terminating', 2, 'policy', '5 min', 1), ('public.sessions', 'thawing', 2, 'nothing', '1 hour', 1) $$, 'coverage by state');
 SELECT results_eq($$ SELECT date_trunc('hour', oldest), note FROM session_coverage('public.sessions') WHERE state = 'thawing' $$,
-  $$ VALUES ('48:00'::interval, 'nothing closes them; no policy is for this state') $$, 'a state that no rule looks at');
+  format($$ VALUES ('48:00'::interval, 'nothing closes them; no policy is for this state: INSERT INTO reconciler.policy (binding_id, state, becomes, enabled) VALUES (%s, ''thawing'', ''terminated'', false) adds one that is off') $$, pg_temp.id()), 'a state that no rule looks at');
 SELECT is((SELECT count(*) FROM session_coverage()), 4::bigint, 'NULL: every attached table');
 DELETE FROM public.sessions WHERE id LIKE 'c_';
 
