@@ -186,6 +186,7 @@ std::string misfit(const ColumnLook& column, const WantedColumn& wanted) {
   switch (wanted.use) {
     case ColumnUse::any: return "";
     case ColumnUse::compared: return column.kind == Kind::document ? "is a document, by which nothing is found" : "";
+    case ColumnUse::names: return column.kind == Kind::document ? "is a document, by which nothing is found" : instant ? "is a time, which names nothing" : "";
     case ColumnUse::label: return column.kind == Kind::text || column.kind == Kind::enumeration ? "" : "is neither text, varchar nor an enum";
     case ColumnUse::words: return column.kind == Kind::text ? "" : "is neither text nor varchar";
     case ColumnUse::instant: return instant ? "" : "is no timestamp";

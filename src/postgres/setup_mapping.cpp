@@ -118,7 +118,6 @@ void MappingFinder::find_key() {
 
   const ColumnLook* key = sessions_.column(*chosen);
   if (!key) throw UserError("42703", named(*chosen, sessions_) + " does not exist", "Option \"key_column\" names it. Columns there are: " + column_names(sessions_) + ".");
-  if (!key->not_null) throw UserError("55000", named(*chosen, sessions_) + " may be null", "ALTER TABLE " + sessions_.qualified + " ALTER COLUMN " + quoted_identifier(*chosen) + " SET NOT NULL.");
   if (contains(route, *chosen)) throw UserError("22023", "\"" + *chosen + "\" is both key_column and a route column", "Leave it out of \"route_columns\".");
   bool alone = false, with_route = false;
   const UniqueKey* wider = nullptr;
@@ -128,10 +127,14 @@ void MappingFinder::find_key() {
     with_route |= std::all_of(unique.columns.begin(), unique.columns.end(), [&](const std::string& c) { return c == *chosen || contains(route, c); });
     wider = wider ? wider : &unique;
   }
+  // Both at once, so that nobody mends the one to be told the other.
+  const std::string set_not_null = "ALTER TABLE " + sessions_.qualified + " ALTER COLUMN " + quoted_identifier(*chosen) + " SET NOT NULL";
   if (!alone && !with_route)
-    throw UserError("55000", named(*chosen, sessions_) + " is not unique",
-                    wider ? "If it is unique by itself, name the other columns of that key in \"route_columns\"." : "CREATE UNIQUE INDEX ON " + sessions_.qualified + " (" + quoted_identifier(*chosen) + ").",
+    throw UserError("55000", named(*chosen, sessions_) + (key->not_null ? "" : " may be null and") + " is not unique",
+                    (key->not_null ? "" : set_not_null + (wider ? ". " : "; ")) +
+                        (wider ? "If it is unique by itself, name the other columns of that key in \"route_columns\"." : "CREATE UNIQUE INDEX ON " + sessions_.qualified + " (" + quoted_identifier(*chosen) + ")."),
                     wider ? "It is unique only together with others: " + comma_list(wider->columns) + "." : "No unique index says so: one that is valid, not partial, not deferrable, on the plain column.");
+  if (!key->not_null) throw UserError("55000", named(*chosen, sessions_) + " may be null", set_not_null + ".");
   columns_["key"] = *chosen;
   if (!route.empty()) columns_["route"] = route;
   if (!alone) check_unique_by_itself(*key);
@@ -207,7 +210,7 @@ void MappingFinder::find_columns() {
       throw UserError("55000", "table " + sessions_.qualified + " has no " + wanted.role + " column", "Name it: {\"" + option + "\": \"…\"}. Columns there are: " + column_names(sessions_) + ".",
                       "Looked for: " + names_tried(wanted.names) + ".");
     const std::string looked = wanted.names.empty() ? "none" : (wanted.names.size() == 1 ? "no " : "none of ") + names_tried(wanted.names);
-    note(option, wanted.advised ? "missing" : "info", looked + ": " + wanted.without);
+    note(option, wanted.advised ? "missing" : "info", looked + ": " + wanted.without, wanted.advised ? "{\"" + option + "\": \"…\"} names one; columns there are: " + column_names(sessions_) : "");
   }
 }
 
@@ -248,7 +251,10 @@ std::optional<TableLook> MappingFinder::related_table(const WantedTable& wanted)
   const std::optional<std::string> asked = options_.text(option);
   const std::string name = asked.value_or(wanted.name);
   std::optional<Oid> oid = name.empty() ? std::nullopt : table_named(name, sessions_.schema);
-  if (oid && *oid == sessions_.oid) oid.reset();
+  if (oid && *oid == sessions_.oid) {
+    if (asked) throw UserError("42809", "table " + sessions_.qualified + " is the sessions table itself", "Option \"" + option + "\" names it. Name another table, or null for none.");
+    oid.reset();
+  }
   if (oid) {
     TableLook look = look_at(*oid);
     // No views: who looks as a superuser would run their functions as one.

@@ -129,9 +129,10 @@ void PolicyFinder::find_terminal_states() {
   } else {
     for (const char* state : preset_.terminal_states)
       if (has_label(state)) terminal_.emplace_back(state);
-    // What an option lets a policy write ends a session too.
+    // What an option lets a policy write ends a session too, unless it is a watched state itself.
+    const auto watched = [&](const std::string& state) { return std::any_of(rows_.begin(), rows_.end(), [&](const Row& row) { return row.state == state; }); };
     for (const Row& row : rows_)
-      if (const std::string becomes = row.columns.at("becomes"); row.asked && has_label(becomes) && !contains(terminal_, becomes)) terminal_.push_back(becomes);
+      if (const std::string becomes = row.columns.at("becomes"); row.asked && has_label(becomes) && !watched(becomes) && !contains(terminal_, becomes)) terminal_.push_back(becomes);
   }
   findings_.push_back({"terminal_states", "ok", comma_list(terminal_), ""});
 }

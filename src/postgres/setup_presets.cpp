@@ -13,8 +13,8 @@ const char* const in_events = "kept in reconciler.event instead";
 std::vector<WantedColumn> session_columns(std::vector<const char*> agent, std::vector<const char*> runtime, std::vector<const char*> created,
                                           std::vector<const char*> entered, const char* closing_advice) {
   return {{.role = "state", .names = {"state", "status"}, .use = ColumnUse::label, .required = true, .written = true},
-          {.role = "agent", .names = std::move(agent), .use = ColumnUse::compared, .without = no_agent, .advised = true},
-          {.role = "runtime", .names = std::move(runtime), .use = ColumnUse::compared, .without = "a session that got another runtime is told by its other columns"},
+          {.role = "agent", .names = std::move(agent), .use = ColumnUse::names, .without = no_agent, .advised = true},
+          {.role = "runtime", .names = std::move(runtime), .use = ColumnUse::names, .without = "a session that got another runtime is told by its other columns"},
           {.role = "created", .names = std::move(created), .use = ColumnUse::compared, .without = "an id that is used again is told by its other columns"},
           {.role = "entered", .names = std::move(entered), .use = ColumnUse::instant, .without = no_age, .advised = true},
           {.role = "updated", .names = {"updated_at"}, .use = ColumnUse::instant, .written = true, .without = "nothing says in the row when it was changed"},

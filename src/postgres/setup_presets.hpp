@@ -12,6 +12,7 @@ namespace reconciler {
 enum class ColumnUse {
   any,      // read or written as text
   compared, // by the type's own equality
+  names,    // an agent or a runtime: so, too, and no time
   label,    // the state: text, varchar or an enum
   instant,  // timestamp with or without time zone
   words,    // text or varchar, written

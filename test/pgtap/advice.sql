@@ -61,11 +61,27 @@ SELECT is(detach_sessions('desks'), 'detached', 'next');
 SELECT is_empty($$SELECT FROM attach_sessions('desks', options => '{"policies": {"Deleting": null}, "terminal_states": ["terminated", "failed", "done"]}') WHERE item = 'states'$$, 'what is said of them is heard');
 SELECT is(detach_sessions('desks'), 'detached', 'next');
 
+-- What is wrong with an option.
+SELECT is(pg_temp.refused(format('SELECT attach_sessions(%L, options => %L)', 'desks', options)), said, options) FROM (VALUES
+  ('{"policies": {"terminating": {"becomes": "running"}}}',
+   '22023 / the policy of state "terminating" would write "running", in which no session has ended / Terminal states: terminated, failed, gone, deleted. / Add it in option "terminal_states", or give option "policies.terminating.becomes" one of them.'),
+  ('{"agent_column": "updated_at"}',
+   '42804 / column "updated_at" of table app.desks is a time, which names nothing / Its type is timestamp without time zone. / Name another column in option "agent_column", or null for none.'),
+  ('{"audit_table": "desks"}',
+   '42809 / table app.desks is the sessions table itself / Option "audit_table" names it. Name another table, or null for none.'),
+  ('{"key_column": "agent_id"}',
+   '55000 / column "agent_id" of table app.desks may be null and is not unique / No unique index says so: one that is valid, not partial, not deferrable, on the plain column. / ALTER TABLE app.desks ALTER COLUMN agent_id SET NOT NULL; CREATE UNIQUE INDEX ON app.desks (agent_id).')
+) AS t(options, said);
 SELECT is(pg_temp.refused($$SELECT create_control_plane('nope')$$), '3F000 / schema "nope" does not exist / CREATE SCHEMA nope; or name another.', 'a schema that is not');
 SELECT matches(pg_temp.refused($$SELECT create_control_plane(NULL)$$), '^3F000 / no schema has been selected', 'none');
 
--- A column that vanished.
+-- How the columns that were not found are named.
 CREATE TABLE odd (id text PRIMARY KEY, state text, host text);
+SELECT results_eq($$SELECT item, substring(detail FROM '\{.*') FROM attach_sessions('odd') WHERE item IN ('agent_column', 'entered_column', 'runtime_column')$$,
+  $$VALUES ('agent_column', '{"agent_column": "…"} names one; columns there are: id, state, host'), ('runtime_column', NULL), ('entered_column', '{"entered_column": "…"} names one; columns there are: id, state, host')$$, 'the cure');
+
+-- A column that vanished.
+SELECT is(detach_sessions('odd'), 'detached', 'next');
 SELECT lives_ok($$SELECT attach_sessions('odd', options => '{"agent_column": "host"}')$$, 'attached');
 ALTER TABLE odd DROP host;
 SELECT is((SELECT hint FROM preflight() WHERE check_name = 'app.odd: mapping'), 'Restore the column, or detach_sessions() and attach again.', 'attaching again alone is refused');
