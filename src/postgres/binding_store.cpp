@@ -23,7 +23,7 @@ Oid related_table(const json& definition) {
   const std::string name = definition.value("table", "");
   const Rows rows = query("SELECT to_regclass($1)::oid AS oid", {Param::text(name)});
   if (rows[0].null("oid"))
-    throw UserError("55000", "related table " + name + " does not exist", "Restore it, or attach the sessions table again.");
+    throw UserError("55000", "related table " + name + " does not exist", "Restore it, or detach_sessions() and attach again.");
   return static_cast<Oid>(rows[0].integer("oid"));
 }
 

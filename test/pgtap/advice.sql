@@ -87,6 +87,13 @@ ALTER TABLE odd DROP host;
 SELECT is((SELECT hint FROM preflight() WHERE check_name = 'app.odd: mapping'), 'Restore the column, or detach_sessions() and attach again.', 'attaching again alone is refused');
 SELECT is(detach_sessions('odd'), 'detached', 'next');
 
+-- Or a table.
+CREATE TABLE helpers (agent_id text PRIMARY KEY, last_heartbeat timestamptz);
+SELECT lives_ok($$SELECT attach_sessions('odd', options => '{"agents_table": "helpers"}')$$, 'attached');
+DROP TABLE helpers;
+SELECT is((SELECT hint FROM preflight() WHERE check_name = 'app.odd: mapping'), 'Restore it, or detach_sessions() and attach again.', 'nor is this mended so');
+SELECT is(detach_sessions('odd'), 'detached', 'next');
+
 -- Several hubs, several tables.
 SELECT is(pg_temp.refused(format('INSERT INTO reconciler.hub (name, base_urls, profile) VALUES (''x'', %L, ''standard'')', urls)), said, urls) FROM (VALUES
   ('{ftp://x}', '22023 / an address of hub "x" is no http or https URL / An address looks like "https://hub.example.com:8443/prefix".'),
