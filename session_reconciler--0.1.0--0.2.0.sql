@@ -324,6 +324,119 @@ END $$;
 COMMENT ON FUNCTION reset_brake(text, integer, regclass) IS
   'Lets a tripped brake''s sessions through: the next passes judge each again and close them, in batches. reason: kept in the audit. allow: how many; NULL: as many as were due when it tripped; 0: none. sessions: the attached table; NULL: the only one. Then, or when nothing more is due, the normal budget holds again. Returns reset, or not tripped. Errors: blank reason, negative allow (22023).';
 
+CREATE OR REPLACE FUNCTION hold_session(session_id text, until timestamptz, reason text, sessions regclass DEFAULT NULL) RETURNS text
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  id integer := reconciler.one_binding(sessions);
+  present text;
+BEGIN
+  PERFORM reconciler.required_reason(reason);
+  PERFORM reconciler.required('until', until::text);
+  IF until <= reconciler.clock() THEN
+    RAISE EXCEPTION 'until must be in the future' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = format('It is %s.', until),
+      HINT = 'Give a time like now() + interval ''1 hour'', or ''infinity'' to hold until release_session().';
+  END IF;
+  present := reconciler.existing_session(id, session_id);
+  session_id := reconciler.session_key(id, session_id);
+  IF EXISTS (SELECT FROM reconciler.policy AS p WHERE p.binding_id = id AND p.state = present) THEN
+    PERFORM reconciler.begin_episode(id, session_id);
+  END IF;
+  INSERT INTO reconciler.hold (binding_id, session_id, until, reason, actor)
+    VALUES (id, hold_session.session_id, hold_session.until, hold_session.reason, reconciler.acting_role())
+    ON CONFLICT ON CONSTRAINT hold_pkey DO UPDATE SET until = excluded.until, reason = excluded.reason, actor = excluded.actor;
+  -- A pass that is closing the session has locked its episode: either it sees the hold, or we wait and see its result.
+  PERFORM FROM reconciler.episode AS e WHERE e.binding_id = id AND e.session_id = hold_session.session_id FOR UPDATE;
+  present := reconciler.existing_session(id, session_id);
+  PERFORM reconciler.note(id, session_id, 'hold', reason, jsonb_build_object('until', until), from_state => present, rule => 'operator');
+  IF EXISTS (SELECT FROM reconciler.binding AS b WHERE b.binding_id = id AND present = ANY (b.terminal_states)) THEN
+    RAISE NOTICE 'session "%" has ended: its state is %', session_id, present;
+  END IF;
+  RETURN 'held';
+END $$;
+
+CREATE OR REPLACE FUNCTION retry_session(session_id text, reason text, sessions regclass DEFAULT NULL) RETURNS text
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  id integer := reconciler.one_binding(sessions);
+  present text;
+  held reconciler.hold;
+  policy reconciler.policy;
+  episode reconciler.episode;
+  about reconciler.binding;
+  unanswered timestamptz;
+  obstacle text;
+BEGIN
+  PERFORM reconciler.required_reason(reason);
+  PERFORM reconciler.refuse_copy(id);
+  present := reconciler.existing_session(id, session_id);
+  session_id := reconciler.session_key(id, session_id);
+  SELECT b.* INTO STRICT about FROM reconciler.binding AS b WHERE b.binding_id = id;
+  IF present = ANY (about.terminal_states) THEN
+    RAISE EXCEPTION 'session "%" has ended already', session_id USING ERRCODE = 'object_not_in_prerequisite_state',
+      DETAIL = format('Its state is %s.', present);
+  END IF;
+  IF present = '' THEN
+    RAISE EXCEPTION 'session "%" has no state', session_id USING ERRCODE = 'object_not_in_prerequisite_state',
+      HINT = 'Set its state first; a session without one is never written.';
+  END IF;
+  SELECT h.* INTO held FROM reconciler.hold AS h
+    WHERE h.binding_id = id AND h.session_id = retry_session.session_id AND h.until > reconciler.clock();
+  IF FOUND THEN
+    RAISE EXCEPTION 'session "%" is held', session_id USING ERRCODE = 'object_not_in_prerequisite_state',
+      DETAIL = format('Held by %s until %s: %s.', held.actor, held.until, held.reason), HINT = 'Release it with release_session() first.';
+  END IF;
+  SELECT p.* INTO policy FROM reconciler.policy AS p WHERE p.binding_id = id AND p.state = present AND p.enabled;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'no enabled policy watches state %', present USING ERRCODE = 'object_not_in_prerequisite_state',
+      DETAIL = format('Session "%s" is in it.', session_id),
+      HINT = 'request_termination() asks for its end; reconciler.policy says which states are watched.';
+  END IF;
+  PERFORM reconciler.begin_episode(id, session_id);
+  SELECT e.* INTO STRICT episode FROM reconciler.episode AS e WHERE e.binding_id = id AND e.session_id = retry_session.session_id FOR UPDATE;
+  IF policy.retry_action IS NULL AND episode.quarantined IS NULL THEN
+    RAISE EXCEPTION 'no command is sent for sessions in state %', present USING ERRCODE = 'object_not_in_prerequisite_state',
+      HINT = 'explain_session() says what happens to it by itself, and when.';
+  END IF;
+  -- The judgement compares the two times: later than the last try or the quarantine, whatever the clock does.
+  UPDATE reconciler.episode AS e
+    SET next_attempt = NULL,
+        retry_requested = greatest(reconciler.clock(), e.last_attempt + interval '1 microsecond', e.quarantined + interval '1 microsecond')
+    WHERE e.binding_id = id AND e.session_id = retry_session.session_id;
+  PERFORM reconciler.note(id, session_id, 'retry', reason,
+    jsonb_build_object('requested', true, 'attempts', episode.attempts, 'quarantined', episode.quarantined), from_state => present, rule => 'operator');
+  SELECT s.hub_unknown_since INTO unanswered FROM reconciler.binding_state AS s WHERE s.binding_id = id;
+  obstacle := CASE WHEN about.mode <> 'enforce' THEN format('the mode of the table is %s', about.mode)
+                   WHEN about.paused_at IS NOT NULL THEN format('the reconciler is paused: %s', about.pause_reason)
+                   WHEN episode.agent_id IS NULL THEN 'the session names no agent'
+                   WHEN about.hub IS NULL THEN 'the table has no hub'
+                   WHEN unanswered IS NOT NULL THEN format('hub "%s" has not answered properly since %s', about.hub, unanswered) END;
+  IF obstacle IS NOT NULL THEN
+    RAISE NOTICE 'the request waits: %', obstacle;
+  END IF;
+  PERFORM reconciler.wake_worker();
+  RETURN 'requested';
+END $$;
+
+CREATE OR REPLACE FUNCTION reconciler_revoke(role text, level text) RETURNS text
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  grantee text := reconciler.grantee(role);
+  callable regprocedure;
+  had boolean;
+BEGIN
+  SELECT EXISTS (SELECT FROM pg_proc AS p, aclexplode(p.proacl) AS a
+                  WHERE p.oid IN (SELECT reconciler.granted_functions(level, true)) AND a.grantee = reconciler_revoke.grantee::regrole) INTO had;
+  FOR callable IN SELECT reconciler.granted_functions(level, true) LOOP
+    EXECUTE format('REVOKE EXECUTE ON ROUTINE %s FROM %s CASCADE', callable, grantee);
+  END LOOP;
+  PERFORM reconciler.grant_tables(grantee, level, false);
+  IF level = 'viewer' THEN
+    EXECUTE format('REVOKE USAGE ON SCHEMA reconciler FROM %s CASCADE', grantee);
+  END IF;
+  RETURN format(CASE WHEN had THEN '%s is not %s any more' ELSE '%s was not %s' END, grantee, level);
+END $$;
+
 CREATE OR REPLACE FUNCTION reconciler_metrics()
   RETURNS TABLE (name text, type text, help text, labels jsonb, value double precision)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
@@ -467,6 +580,27 @@ CREATE OR REPLACE FUNCTION reconciler.level_of(OUT function_name text, OUT level
 $$;
 COMMENT ON FUNCTION reconciler.level_of() IS
   'Level of every function of the extension: viewer, operator, admin, evidence, or owner for those that nobody is granted. Names of the catalog''s functions are with their schema.';
+
+CREATE OR REPLACE FUNCTION reconciler_revoke(role text, level text) RETURNS text
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  grantee text := reconciler.grantee(role);
+  callable regprocedure;
+  had boolean;
+BEGIN
+  SELECT EXISTS (SELECT FROM pg_proc AS p, aclexplode(p.proacl) AS a(grantor, holder)
+                  WHERE p.oid IN (SELECT reconciler.granted_functions(level, true)) AND a.holder = grantee::regrole) INTO had;
+  FOR callable IN SELECT reconciler.granted_functions(level, true) LOOP
+    EXECUTE format('REVOKE EXECUTE ON ROUTINE %s FROM %s CASCADE', callable, grantee);
+  END LOOP;
+  PERFORM reconciler.grant_tables(grantee, level, false);
+  IF level = 'viewer' THEN
+    EXECUTE format('REVOKE USAGE ON SCHEMA reconciler FROM %s CASCADE', grantee);
+  END IF;
+  RETURN format(CASE WHEN had THEN '%s is not %s any more' ELSE '%s was not %s' END, grantee, level);
+END $$;
+COMMENT ON FUNCTION reconciler_revoke(text, text) IS
+  'Takes a level from a role, and the levels that contain it: without admin an admin is an operator still, without viewer it is nothing. USAGE on the schema of the functions stays. Only the extension''s owner. Errors: no such level (22023), no such role (42704).';
 
 -- It has one column more: those who might call it may call the new one.
 DO $$ BEGIN

@@ -86,6 +86,10 @@ Answer held(const Facts& f, std::string* why) {
 
 Answer policy_off(const Facts& f, std::string* why) {
   const bool on = f.policy && f.policy->enabled;
+  if (f.session.state.empty()) {
+    if (why) *why = "it has no state";
+    return wait(Action::wait, {}, Blocked::none, "a session without a state is never written");
+  }
   std::string text = cat({!f.policy ? "no policy watches state " : on ? "a policy watches state " : "the policy is off for state ",
                           in_quotes(f.session.state)});
   if (why) *why = text;

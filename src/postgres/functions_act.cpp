@@ -152,7 +152,7 @@ RECONCILER_SQL_FUNCTION(force_terminate_session) {
   const Tracked tracked = existing(store, sql_text(fcinfo, 0));
   const std::string& key = tracked.session.key;
   refuse_terminal(store, tracked.session);
-  if (tracked.hold) throw UserError("55000", "session \"" + key + "\" is held", "Release it with release_session() first.", "Held by " + tracked.hold->actor + ": " + tracked.hold->reason + ".");
+  if (tracked.hold) throw UserError("55000", "session \"" + key + "\" is held", "Release it with release_session() first.", "Held by " + tracked.hold->actor + " until " + time_cell(tracked.hold->until) + ": " + tracked.hold->reason + ".");
   const Policy* policy = store.binding().policy(tracked.session.state);
   store.act_as(acting_role());
   Closing closing{&tracked, {}, nlohmann::json{{"operator_reason", reason}, {"text", "closed by an operator"}}.dump()};
@@ -181,7 +181,10 @@ RECONCILER_SQL_FUNCTION(undo_event) {
 RECONCILER_SQL_FUNCTION(undo_pass) {
   SqlTable table(fcinfo);
   const Duration hold = hold_of(fcinfo, 1);
-  for (const Undoable& e : closings("pass_id = $1 AND kind IN ('finalize', 'force')", sql_int(fcinfo, 0))) {
+  const std::int64_t pass = sql_int(fcinfo, 0);
+  const auto events = closings("pass_id = $1 AND kind IN ('finalize', 'force')", pass);
+  if (events.empty()) notice("no event says that pass " + std::to_string(pass) + " closed a session", "The number is pass_id in reconciler.event.");
+  for (const Undoable& e : events) {
     const Outcome outcome = put_back(e, hold);
     table.add({std::to_string(e.id), outcome.first, outcome.second});
   }

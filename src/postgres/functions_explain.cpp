@@ -98,7 +98,15 @@ std::string held_by(const Seen& seen) {
   return seen.blocked_by() == Blocked::none ? "nothing stands in its way" : "held back";
 }
 
+// As retry_session() allows it, and where there is somebody to send to.
+bool may_retry(const Seen& seen) {
+  const Facts& f = seen.facts;
+  return f.policy && f.policy->enabled && !f.policy->retry_action.empty() && f.session.agent && f.hub_set;
+}
+
 std::string advice(const Seen& seen) {
+  const std::string always = "hold_session() keeps it as it is; force_terminate_session() closes it";
+  if (seen.facts.session.state.empty()) return "set its state; a session without one is never written";
   switch (seen.blocked_by()) {
     case Blocked::hold: return "release_session() ends the hold";
     case Blocked::pause: return "unpause_reconciler() resumes";
@@ -108,11 +116,11 @@ std::string advice(const Seen& seen) {
     case Blocked::safe_mode: return "look at the server log; set_mode() ends safe mode";
     case Blocked::quarantine: return "retry_session() tries again; force_terminate_session() closes it";
     case Blocked::hub_auth: return "renew the hub's token in session_reconciler.credentials_file";
-    case Blocked::hub_unknown: return "CALL probe_hub() and preflight() show what is wrong with the hub; set_hub() sets one";
+    case Blocked::hub_unknown: return "CALL probe_hub() and preflight() show what is wrong with the hub; set_hub() sets one; " + always;
     default: break;
   }
   if (seen.facts.terminal) return "nothing; the session has ended";
-  return "hold_session() keeps it as it is; retry_session() tries at once; force_terminate_session() closes it";
+  return (may_retry(seen) ? "retry_session() tries at once; " : "") + always;
 }
 
 }  // namespace
@@ -121,7 +129,9 @@ RECONCILER_SQL_FUNCTION(explain_session) {
   const std::string key = sql_text(fcinfo, 0);
   const std::optional<Oid> sessions = sql_is_null(fcinfo, 1) ? std::nullopt : std::optional(sql_oid(fcinfo, 1));
   Steps steps(fcinfo);
-  for (AttachedBinding& b : bindings_to_show(sessions)) {
+  std::vector<AttachedBinding> bindings = bindings_to_show(sessions);
+  if (bindings.empty()) notice("no sessions table is attached", "Attach one with attach_sessions().");
+  for (AttachedBinding& b : bindings) {
     PgStore store(std::move(b), TransactionMode::caller, Rights::caller);
     const std::optional<Tracked> tracked = store.find(key);
     if (!tracked) {
@@ -145,7 +155,7 @@ RECONCILER_SQL_FUNCTION(explain_session) {
     steps.add("verdict", to_string(seen.verdict.action), seen.verdict.text);
     steps.add("gate", to_string(seen.blocked_by()), held_by(seen));
     explain_brake(steps, store.attached());
-    if (!facts.terminal) explain_deed(steps, store, seen);
+    if (!facts.terminal && !facts.session.state.empty()) explain_deed(steps, store, seen);
     explain_history(steps, store.attached(), key);
     steps.add("operator", "you can", advice(seen));
   }

@@ -60,6 +60,25 @@ void check_override(const Binding& b, const std::string& text) {
   }
 }
 
+// What a CHECK of reconciler.policy would refuse, and text that the column's type does not take.
+void check_overridden(const Binding& b, const std::string& text) {
+  const auto wrong = [](const std::string& what, const std::string& hint) { return UserError("22023", "invalid policy override: " + what, hint); };
+  const std::vector<Param> overridden{Param::integer(b.id), Param::jsonb(std::string_view(text))};
+  const std::string rows = " FROM (SELECT o.* FROM reconciler.policy p, jsonb_populate_record(p, coalesce($2 -> p.state, '{}')) o WHERE p.binding_id = $1) AS overridden";
+  try {
+    Transactions::subtransaction([&] { query("SELECT *" + rows, overridden); });
+  } catch (const PostgresError& e) {
+    if (!std::string_view(e.sqlstate).starts_with("22")) throw;
+    throw wrong(e.message, "Give each column a value of its type; see reconciler.policy.");
+  }
+  for (Rows::Row rule : query("SELECT pg_get_expr(c.conbin, c.conrelid) AS condition, pg_get_constraintdef(c.oid, true) AS definition,"
+                              " coalesce(obj_description(c.oid, 'pg_constraint'), (SELECT a.attname || ': ' || col_description(c.conrelid, a.attnum)"
+                              " FROM pg_attribute a WHERE a.attrelid = c.conrelid AND a.attnum = c.conkey[1])) AS advice"
+                              " FROM pg_constraint c WHERE c.conrelid = 'reconciler.policy'::regclass AND c.contype = 'c' ORDER BY c.conname"))
+    for (Rows::Row broken : query("SELECT state" + rows + " WHERE NOT (" + rule.text("condition") + ") LIMIT 1", overridden))
+      throw wrong("state \"" + broken.text("state") + "\" breaks a rule of reconciler.policy: " + rule.text("definition"), rule.text("advice"));
+}
+
 // Which rule looks at a state, and what that comes to.
 std::pair<std::string, std::string> watch_of(const Binding& b, const std::optional<std::string>& state) {
   if (!state) return {"nothing", "sessions without a state are never written"};
@@ -113,13 +132,14 @@ RECONCILER_SQL_FUNCTION(reconcile_plan) {
   SqlTable table(fcinfo);
   const std::optional<std::string> policy = sql_maybe_text(fcinfo, 1);
   const Time at = sql_maybe_time(fcinfo, 2).value_or(database_now());
+  if (at == Time::min() || at == Time::max()) throw UserError("22023", "at must be a finite time", "Give a time like now() + interval '1 hour'.");
   for (AttachedBinding& b : wanted_bindings(fcinfo)) {
     if (policy) {
       check_override(b.binding, *policy);
-      b = as_extension_owner([&] { return load_binding(b.binding.id, *policy); });
-      for (const Policy& p : b.binding.policies)
-        if (p.stuck_after && p.gone_after < *p.stuck_after)
-          throw UserError("22023", "invalid policy override: gone_after of \"" + p.state + "\" is shorter than its stuck_after", "A session cannot be closed before it is stuck.");
+      b = as_extension_owner([&] {
+        check_overridden(b.binding, *policy);
+        return load_binding(b.binding.id, *policy);
+      });
     }
     PgStore store(std::move(b), TransactionMode::caller, Rights::caller);
     store.freeze(at);

@@ -15,7 +15,9 @@ RECONCILER_SQL_FUNCTION(reconcile) {
   Procedure procedure(fcinfo->context, "CALL reconcile()");
   BackendWaiter waiter;
   std::exception_ptr failure;
-  for (int id : bindings_to_run(TransactionMode::procedure, sessions)) {
+  const std::vector<int> ids = bindings_to_run(TransactionMode::procedure, sessions);
+  if (ids.empty()) notice("no sessions table is attached", "Attach one with attach_sessions().");
+  for (int id : ids) {
     try {
       const PassReport report = run_pass(id, TransactionMode::procedure, waiter, true);
       if (!report.ran)

@@ -30,6 +30,7 @@ enum class Rights { owner, caller };
 
 // "Ids are compared as uuid, the type of column "id"."
 std::string how_ids_compare(const AttachedBinding&);
+std::string rights_hint(const AttachedBinding&);
 UserError unknown_session(const AttachedBinding&, const std::string& key);
 
 // What an episode that begins has not done yet: an assignment of its columns.
@@ -88,9 +89,18 @@ class PgStore final : public Store {
   void freeze(Time at) { frozen_ = at; }                          // what-if: now() is this
 
  private:
+  // A viewer may call the functions and lack the right to what they look at.
+  template <class Body> auto with_rights_hint(Body&& body) {
+    try {
+      return body();
+    } catch (PostgresError& e) {
+      if (e.is("42501")) e.hint = rights_hint(b_);
+      throw;
+    }
+  }
   template <class Body> auto ours(Body&& body) { return as_extension_owner(std::forward<Body>(body)); }
   template <class Body> auto theirs(Body&& body) {
-    if (rights_ == Rights::caller) return body();
+    if (rights_ == Rights::caller) return with_rights_hint(std::forward<Body>(body));
     return as_role(b_.mapping.sessions.owner, std::forward<Body>(body));
   }
   bool read_only() const { return rights_ == Rights::caller; }

@@ -64,6 +64,13 @@ std::string how_ids_compare(const AttachedBinding& b) {
   return "Ids are compared as " + key.type + ", the type of column \"" + key.name + "\"" + (cased ? ", with case." : ".");
 }
 
+std::string rights_hint(const AttachedBinding& b) {
+  std::string tables = b.binding.name;
+  if (b.mapping.agents) tables += ", " + b.mapping.agents->qualified;
+  if (b.mapping.commands) tables += ", " + b.mapping.commands->qualified;
+  return "Look functions read with the rights of who calls them: GRANT SELECT ON " + tables + " TO " + quoted_identifier(acting_role()) + ", and USAGE on the schema.";
+}
+
 UserError unknown_session(const AttachedBinding& b, const std::string& key) {
   return UserError("P0002", "session \"" + key + "\" does not exist in " + b.binding.name, how_ids_compare(b));
 }

@@ -173,7 +173,7 @@ Procedure::Procedure(const void* call_context, const char* statement) {
   if (!may_commit || IsSubTransaction())
     throw UserError("2D000", std::string(statement) + " cannot run inside a transaction block",
                     "Run it by itself, outside of BEGIN ... COMMIT, a function or a block with an EXCEPTION clause: it "
-                    "commits before it talks to a hub.");
+                    "commits on its way.");
   guarded([] {
     if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT) elog(ERROR, "SPI_connect failed");
     SPI_commit();

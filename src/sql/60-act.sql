@@ -145,6 +145,7 @@ BEGIN
   PERFORM reconciler.required('until', until::text);
   IF until <= reconciler.clock() THEN
     RAISE EXCEPTION 'until must be in the future' USING ERRCODE = 'invalid_parameter_value',
+      DETAIL = format('It is %s.', until),
       HINT = 'Give a time like now() + interval ''1 hour'', or ''infinity'' to hold until release_session().';
   END IF;
   present := reconciler.existing_session(id, session_id);
@@ -199,6 +200,8 @@ DECLARE
   policy reconciler.policy;
   episode reconciler.episode;
   about reconciler.binding;
+  unanswered timestamptz;
+  obstacle text;
 BEGIN
   PERFORM reconciler.required_reason(reason);
   PERFORM reconciler.refuse_copy(id);
@@ -208,6 +211,10 @@ BEGIN
   IF present = ANY (about.terminal_states) THEN
     RAISE EXCEPTION 'session "%" has ended already', session_id USING ERRCODE = 'object_not_in_prerequisite_state',
       DETAIL = format('Its state is %s.', present);
+  END IF;
+  IF present = '' THEN
+    RAISE EXCEPTION 'session "%" has no state', session_id USING ERRCODE = 'object_not_in_prerequisite_state',
+      HINT = 'Set its state first; a session without one is never written.';
   END IF;
   SELECT h.* INTO held FROM reconciler.hold AS h
     WHERE h.binding_id = id AND h.session_id = retry_session.session_id AND h.until > reconciler.clock();
@@ -234,9 +241,14 @@ BEGIN
     WHERE e.binding_id = id AND e.session_id = retry_session.session_id;
   PERFORM reconciler.note(id, session_id, 'retry', reason,
     jsonb_build_object('requested', true, 'attempts', episode.attempts, 'quarantined', episode.quarantined), from_state => present, rule => 'operator');
-  IF about.mode <> 'enforce' OR about.paused_at IS NOT NULL THEN
-    RAISE NOTICE 'the request waits: %', CASE WHEN about.mode <> 'enforce' THEN format('the mode of the table is %s', about.mode)
-                                              ELSE format('the reconciler is paused: %s', about.pause_reason) END;
+  SELECT s.hub_unknown_since INTO unanswered FROM reconciler.binding_state AS s WHERE s.binding_id = id;
+  obstacle := CASE WHEN about.mode <> 'enforce' THEN format('the mode of the table is %s', about.mode)
+                   WHEN about.paused_at IS NOT NULL THEN format('the reconciler is paused: %s', about.pause_reason)
+                   WHEN episode.agent_id IS NULL THEN 'the session names no agent'
+                   WHEN about.hub IS NULL THEN 'the table has no hub'
+                   WHEN unanswered IS NOT NULL THEN format('hub "%s" has not answered properly since %s', about.hub, unanswered) END;
+  IF obstacle IS NOT NULL THEN
+    RAISE NOTICE 'the request waits: %', obstacle;
   END IF;
   PERFORM reconciler.wake_worker();
   RETURN 'requested';

@@ -135,7 +135,10 @@ CREATE FUNCTION reconciler_revoke(role text, level text) RETURNS text
 DECLARE
   grantee text := reconciler.grantee(role);
   callable regprocedure;
+  had boolean;
 BEGIN
+  SELECT EXISTS (SELECT FROM pg_proc AS p, aclexplode(p.proacl) AS a(grantor, holder)
+                  WHERE p.oid IN (SELECT reconciler.granted_functions(level, true)) AND a.holder = grantee::regrole) INTO had;
   FOR callable IN SELECT reconciler.granted_functions(level, true) LOOP
     EXECUTE format('REVOKE EXECUTE ON ROUTINE %s FROM %s CASCADE', callable, grantee);
   END LOOP;
@@ -143,7 +146,7 @@ BEGIN
   IF level = 'viewer' THEN
     EXECUTE format('REVOKE USAGE ON SCHEMA reconciler FROM %s CASCADE', grantee);
   END IF;
-  RETURN format('%s is not %s any more', grantee, level);
+  RETURN format(CASE WHEN had THEN '%s is not %s any more' ELSE '%s was not %s' END, grantee, level);
 END $$;
 COMMENT ON FUNCTION reconciler_revoke(text, text) IS
   'Takes a level from a role, and the levels that contain it: without admin an admin is an operator still, without viewer it is nothing. USAGE on the schema of the functions stays. Only the extension''s owner. Errors: no such level (22023), no such role (42704).';

@@ -3,7 +3,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION session_reconciler;
 RESET client_min_messages;
-SELECT plan(136);
+SELECT plan(151);
 
 CREATE TABLE sessions (id text PRIMARY KEY, state text NOT NULL, agent_id text, created_at timestamptz NOT NULL DEFAULT now(),
                        updated_at timestamptz NOT NULL DEFAULT now(), termination_reason text, terminated_at timestamptz);
@@ -148,6 +148,33 @@ SELECT is(retry_session('stuck', 'agent is back'), 'requested', 'retry');
 SELECT is(pg_temp.said(), 'retry stuck terminating ''agent is back'' operator by postgres', 'its event');
 SELECT results_eq($$ SELECT next_attempt, retry_requested > last_attempt FROM reconciler.episode WHERE session_id = 'stuck' $$, 'VALUES (NULL::timestamptz, true)', 'due now, whatever the clock did');
 
+-- What it waits for is said, and explain_session() advises nothing that would be refused.
+CREATE FUNCTION pg_temp.words(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE detail text; hint text;
+BEGIN EXECUTE statement; RETURN ''; EXCEPTION WHEN OTHERS THEN GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT; RETURN detail || hint; END $$;
+CREATE FUNCTION pg_temp.advice(id text) RETURNS text LANGUAGE sql AS $$ SELECT detail FROM explain_session(id, 'sessions') WHERE rule = 'operator' $$;
+SELECT matches(pg_temp.words($$ SELECT hold_session('here', '2000-01-01 00:00:00+00', 'x') $$), '^It is 2000-01-01', 'a past time is shown');
+UPDATE reconciler.binding SET mode = 'enforce';
+SELECT unalike(pg_temp.advice('here'), '%retry_session%', 'no retry of what no policy watches');
+INSERT INTO sessions (id, state) VALUES ('alone', 'terminating');
+SELECT unalike(pg_temp.advice('alone'), '%retry_session%', 'nor of what has no agent');
+SELECT alike(pg_temp.advice('alone'), '%hold_session()%force_terminate_session()%', 'but what works');
+SELECT alike(pg_temp.advice('stuck'), '%set_hub() sets one; hold_session()%force_terminate_session()%', 'also without a hub');
+UPDATE reconciler.binding SET mode = 'observe';
+ALTER TABLE sessions ALTER state DROP NOT NULL;
+INSERT INTO sessions (id, agent_id) VALUES ('blank', 'a1');
+SELECT results_eq($$ SELECT rule, detail FROM explain_session('blank') WHERE rule IN ('verdict', 'write', 'operator') ORDER BY step $$,
+  $$ VALUES ('verdict', 'a session without a state is never written'), ('operator', 'set its state; a session without one is never written') $$, 'a session without a state');
+SELECT throws_ok($$ SELECT retry_session('blank', 'x') $$, '55000', 'session "blank" has no state', 'it is not retried');
+
+-- A plan's what-if is checked like the policy's row.
+SELECT throws_ok(format('SELECT * FROM reconcile_plan(%s)', arguments), '22023', message, arguments) FROM (VALUES
+  ($$policy => '{"terminating": {"gone_after": "soon"}}'$$, 'invalid policy override: invalid input syntax for type interval: "soon"'),
+  ($$policy => '{"terminating": {"max_attempts": -4}}'$$, 'invalid policy override: state "terminating" breaks a rule of reconciler.policy: CHECK (max_attempts >= 1 AND max_attempts <= 1000)'),
+  ($$policy => '{"terminating": {"gone_after": "1 min"}}'$$, 'invalid policy override: state "terminating" breaks a rule of reconciler.policy: CHECK (gone_after >= stuck_after)'),
+  ($$at => 'infinity'$$, 'at must be a finite time')) AS t(arguments, message);
+SELECT lives_ok($$ SELECT * FROM reconcile_plan(policy => '{"terminating": {"gone_after": "30 min"}}') $$, 'what fits is taken');
+
 -- Who acts stands in the event, also where the function runs with its owner's rights.
 CREATE ROLE contrib_operator;
 SELECT lives_ok($$ SELECT reconciler_grant('contrib_operator', 'operator') $$, 'an operator');
@@ -158,6 +185,9 @@ SELECT throws_ok($$ SELECT reconciler.note(1, NULL, 'pause', 'x') $$, '42501', N
 RESET ROLE;
 SELECT is(pg_temp.said(), 'pause ''by an operator'' operator by contrib_operator', 'the role that acts, not the owner');
 SELECT is((pg_temp.binding()).paused_by, 'contrib_operator', 'and in the binding');
+
+SELECT matches(pg_temp.words('SET LOCAL ROLE contrib_operator; SELECT * FROM ' || call), 'GRANT SELECT ON public.sessions TO contrib_operator, and USAGE on the schema', call)
+  FROM unnest(ARRAY['stuck_sessions()', 'explain_session(''stuck'')', 'session_coverage()']) AS call;
 
 -- Events are append-only, for a superuser too.
 SELECT throws_ok('DELETE FROM reconciler.event', '55000', 'events are append-only', 'no DELETE');

@@ -68,7 +68,8 @@ SELECT results_eq($$SELECT kind, actor, evidence->'old'->>'max_in_flight', evide
                   $$VALUES ('policy_changed', 'tap_admin', NULL::text, '3')$$, 'a change by hand is an event with the actor');
 
 -- Taking away.
-SELECT isnt(reconciler_revoke('tap_admin', 'admin'), NULL, 'tap_admin admin');
+SELECT is(reconciler_revoke('tap_operator', 'admin'), 'tap_operator was not admin', 'a level that it never had');
+SELECT is(reconciler_revoke('tap_admin', 'admin'), 'tap_admin is not admin any more', 'tap_admin admin');
 SELECT set_eq($$SELECT DISTINCT level FROM may WHERE rolname = 'tap_admin'$$, ARRAY['viewer', 'operator'], 'without admin an admin is an operator');
 SELECT ok(NOT has_table_privilege('tap_admin', 'reconciler.policy', 'UPDATE') AND NOT has_any_column_privilege('tap_admin', 'reconciler.binding', 'UPDATE'), 'and changes nothing in the tables');
 SELECT isnt(reconciler_revoke('tap_operator', 'viewer'), NULL, 'tap_operator viewer');
