@@ -29,6 +29,9 @@ int tell(Presence presence, const std::string& agent, const std::string& incarna
     seen.incarnation = incarnation;
     seen.detail = std::string(presence == Presence::gone ? "agent_disconnected()" : "agent_connected()") + " was called by " + who;
     store.update_evidence({agent}, [&](const std::string&, const std::optional<AgentEvidence>& before) {
+      // Said twice it is no second observation: time gone needs looks of our own between.
+      const bool again = before && presence == Presence::gone && before->last.presence == Presence::gone && before->last.source == seen.source;
+      if (again) return *before;
       Observation mine = seen;
       if (before) mine.instance = before->last.instance;  // it is not the hub that says so
       return accumulate(before, mine, store.binding().limits);

@@ -170,6 +170,10 @@ subtest 'connected and disconnected, told by the hub' => sub {
 	$r->one("SELECT agent_disconnected('a3')") for 1 .. 5;
 	$r->live_through(600, 60);
 	is($r->state_of('s-3-1'), 'running', 'a report that the hub contradicts closes nothing');
+	# Said again and again without a look of ours between: still one observation, whatever time has passed.
+	for (1 .. 4) { $r->one("SELECT agent_disconnected('a4')"); $r->advance(31) }
+	is_deeply([ $r->column("SELECT gone_time::text || ' ' || gone_observations FROM reconciler.agent_evidence WHERE agent_id = 'a4'") ], ['00:00:00 1'],
+		'reports alone add up to nothing');
 	like($r->error("SELECT agent_disconnected('  ')"), qr/^22023 ERROR:  an agent_id is required/, 'a blank id');
 	like($r->error('SELECT agent_disconnected(NULL)'), qr/^22004/, 'no id');
 	$hub->end;
