@@ -33,11 +33,14 @@ void forget_gone(AgentEvidence& record) {
   record.last_gone_counted.reset();
 }
 
+bool other_incarnation(const AgentEvidence& before, const Observation& seen) {
+  const std::string& was = before.last.incarnation;
+  return !was.empty() && !seen.incarnation.empty() && was != seen.incarnation;
+}
+
 // Whether what was gathered before says nothing about the agent and hub that `seen` speaks of.
 bool starts_over(const AgentEvidence& before, const Observation& seen, const EvidenceLimits& limits) {
-  const std::string& was = before.last.incarnation;
-  return seen.new_instance || elapsed(before.last.at, seen.at) > horizon(limits) ||
-         (!was.empty() && !seen.incarnation.empty() && was != seen.incarnation) ||
+  return seen.new_instance || elapsed(before.last.at, seen.at) > horizon(limits) || other_incarnation(before, seen) ||
          (before.unknown_since && elapsed(*before.unknown_since, seen.at) > limits.hub_grace);
 }
 
@@ -79,6 +82,7 @@ AgentEvidence accumulate(const std::optional<AgentEvidence>& before, const Obser
   if (before && !clock_set_back) {
     record = *before;
     if (starts_over(*before, seen, limits)) forget_gone(record);
+    if (other_incarnation(*before, seen)) record.ignored = 0, record.suspect_since.reset();
   }
   record.last = seen;
   if (before && !clock_set_back) carry_forward(record.last, before->last);

@@ -48,7 +48,12 @@ struct AgentEvidence {
   std::optional<Time> last_gone_counted;
   std::optional<Time> unknown_since;
   std::optional<Time> last_present;
+  // Commands that it accepted and whose time passed without an end, since it last ended one. From suspect_after on it
+  // is suspect: it is there, but does not act. Suspect is not gone.
+  int ignored = 0;
+  std::optional<Time> suspect_since;
 };
+inline constexpr int suspect_after = 3;
 
 // The record after one more look. `seen` older than the record is ignored.
 AgentEvidence accumulate(const std::optional<AgentEvidence>& before, const Observation& seen, const EvidenceLimits&);

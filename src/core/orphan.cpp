@@ -35,6 +35,8 @@ std::string describe_evidence(const Facts& f) {
   if (record.gone_observations > 0)
     text += cat({"; gone for ", span(record.gone_time), " over ", std::to_string(record.gone_observations), " looks"});
   if (!record.last.detail.empty()) text += cat({"; ", record.last.detail});
+  if (record.suspect_since)
+    text += cat({"; suspect since ", instant(*record.suspect_since), ": it accepted ", std::to_string(record.ignored), " commands and ended none of them"});
   return text;
 }
 

@@ -190,6 +190,12 @@ bool wants_session_status(const Facts& f) {
   return rules::start_timed_out(f) || (f.policy->retry_action.empty() && rules::came_back_as_another(f));
 }
 
+bool ignored_last_try(const Facts& f) {
+  return f.policy && f.policy->when_spent != WhenSpent::close_unconfirmed && f.episode.accepted_at &&
+         elapsed(*f.episode.accepted_at, f.now) >= f.policy->command_timeout &&
+         rules::agent_presence(f) == Presence::present && !rules::came_back_as_another(f);
+}
+
 bool is_stuck(const Facts& facts, const Verdict& verdict) {
   if (facts.terminal) return false;
   if (verdict.action != Action::wait || facts.episode.quarantined || verdict.rule == "other_incarnation") return true;

@@ -68,6 +68,10 @@ const std::vector<RuleName>& rule_names();  // in the order they are asked; for 
 // Whether the hub's word about the session itself matters now.
 bool wants_session_status(const Facts&);
 
+// Whether the agent is there, accepted our last try and let its time pass. Where completions can't be seen
+// (close_unconfirmed) that says nothing.
+bool ignored_last_try(const Facts&);
+
 // Stuck: past its threshold, quarantined, without an agent where one is mapped, or contradicted.
 bool is_stuck(const Facts&, const Verdict&);
 

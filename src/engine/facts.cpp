@@ -16,6 +16,7 @@ nlohmann::json agent_json(const AgentEvidence& agent, const Facts& facts) {
                      {"detail", agent.last.detail}};
   if (!agent.last.instance.empty()) out["hub_instance"] = agent.last.instance;
   if (!agent.last.incarnation.empty()) out["incarnation"] = agent.last.incarnation;
+  if (agent.suspect_since) out["suspect_seconds"] = in_seconds(facts.now - *agent.suspect_since), out["ignored_commands"] = agent.ignored;
   return out;
 }
 

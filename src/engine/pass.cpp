@@ -263,7 +263,10 @@ void Pass::sort_verdict(Tracked& tracked, Sweep sweep, Batch& batch) {
       }
       break;
     }
-    case Action::retry: batch.retry.push_back(&tracked); break;
+    case Action::retry:
+      tracked.ignored = ignored_last_try(facts);
+      batch.retry.push_back(&tracked);
+      break;
     case Action::quarantine:
       store_.quarantine(start_, tracked, verdict, evidence_json(facts, verdict));
       ++end_.quarantined;

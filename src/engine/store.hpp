@@ -27,6 +27,7 @@ struct Tracked {
   Episode episode;
   std::optional<Hold> hold;
   CommandHistory commands;
+  bool ignored = false;  // its agent accepted the last try and let its time pass: counted when the next one is claimed
 };
 
 // What the pass found out when it began.

@@ -146,7 +146,8 @@ void check_identity(Findings& out, const std::string& prefix, const AttachedBind
 void check_runtime(Findings& out, const std::string& prefix, int id) {
   const Rows rows = as_extension_owner([&] {
     return query("SELECT b.mode, b.mode_reason, b.hub, b.paused_at, b.paused_by, b.pause_reason, s.safe_mode_since, s.last_error, s.last_pass_at, s.unserved_scans, s.no_pass_before, s.hub_unauthorized, k.tripped, k.tripped_why, k.slowed,"
-                 " (SELECT e.agent_id FROM reconciler.agent_evidence e WHERE e.binding_id = b.binding_id AND e.detail LIKE '%it is another hub%' LIMIT 1) AS foreign_agent"
+                 " (SELECT e.agent_id FROM reconciler.agent_evidence e WHERE e.binding_id = b.binding_id AND e.detail LIKE '%it is another hub%' LIMIT 1) AS foreign_agent,"
+                 " (SELECT string_agg(quote_ident(e.agent_id), ', ' ORDER BY e.suspect_since) FROM (SELECT * FROM reconciler.agent_evidence e WHERE e.binding_id = b.binding_id AND e.suspect_since IS NOT NULL ORDER BY e.suspect_since LIMIT 10) AS e) AS suspects"
                  " FROM reconciler.binding b LEFT JOIN reconciler.binding_state s USING (binding_id) LEFT JOIN reconciler.brake k USING (binding_id) WHERE b.binding_id = $1",
                  {Param::integer(id)});
   });
@@ -165,6 +166,8 @@ void check_runtime(Findings& out, const std::string& prefix, int id) {
   if (const auto error = row.maybe_text("last_error"); error && !error->empty()) add(out, prefix + "last pass", "fail", *error);
   if (const auto unserved = row.maybe_span("unserved_scans"); unserved && row.time("no_pass_before") > row.time("last_pass_at") + settings::interval())
     add(out, prefix + "pace", "warn", "scans that no index serves took " + span(*unserved) + " in the last pass: the worker makes none before " + instant(row.time("no_pass_before")), "Create the indexes that are missing: see the rows index ….");
+  if (const auto suspects = row.maybe_text("suspects"))
+    add(out, prefix + "agents", "warn", "they accept commands and end none of them: " + *suspects, "See whether they do anything at all. One that ends a command, or is replaced, leaves this list by itself.");
   if (row.null("hub") && settings::outbound()) add(out, prefix + "hub", "warn", "none: no agent is asked", "SELECT set_hub('name', 'https://…').");
   if (row.maybe_boolean("hub_unauthorized").value_or(false)) add(out, prefix + "hub", "fail", "it refused our credential in the last pass", "Renew the token in its file; it is read again by itself.");
   if (const auto agent = row.maybe_text("foreign_agent"))

@@ -111,6 +111,7 @@ class PgStore final : public Store {
   void load_episodes(std::vector<Tracked>&);
   void begin_episodes(const std::vector<const Tracked*>&, Time at);
   void count_stuck(const std::map<std::string, double>& by_state, double lag_seconds);
+  void note_acted();
   std::map<std::string, AgentEvidence> read_evidence(const std::vector<std::string>& ids, bool lock);
   Gates gates(Time now);
   // A pause or another mode stops a pass that runs already. Inside a transaction, as the extension's owner.
@@ -152,6 +153,7 @@ class PgStore final : public Store {
   Rights rights_;
   std::string actor_ = "session_reconciler";
   std::optional<Time> frozen_;
+  std::set<std::string> acted_;            // agents that ended something, as this pass found out
   std::map<std::string, Duration> scans_;  // what they took, by state; '' = the latest stops
   std::optional<std::int64_t> watched_;  // counted at most once a pass
   bool by_allowance_ = false;            // this pass spends what reset_brake() let through, and nothing else

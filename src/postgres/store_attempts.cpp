@@ -153,25 +153,33 @@ std::map<std::string, std::string> PgStore::payloads_of(const std::vector<const 
 std::vector<PgStore::Wanted> PgStore::take_slots(const std::vector<const Tracked*>& due, const std::set<std::string>& unchanged, Time at) {
   const Duration spacing = b_.binding.command_spacing, horizon = seconds(10);
   const std::int64_t most = spacing.count() > 0 ? std::max<std::int64_t>(1, horizon / spacing) : std::numeric_limits<std::int64_t>::max();
-  std::map<std::string, std::int64_t> per_agent;
+  struct Share { std::int64_t commands = 0, ignored = 0; };
+  std::map<std::string, Share> per_agent;
   std::vector<Wanted> wanted;
+  bool any_ignored = false;
   for (const Tracked* tracked : due)
-    if (unchanged.contains(tracked->session.key) && per_agent[*tracked->session.agent] < most) {
-      ++per_agent[*tracked->session.agent];
+    if (Share& share = per_agent[*tracked->session.agent]; unchanged.contains(tracked->session.key) && share.commands < most) {
+      ++share.commands, share.ignored += tracked->ignored;
+      any_ignored |= tracked->ignored;
       wanted.push_back({tracked, Duration(0)});
     }
-  if (spacing.count() == 0 || wanted.empty()) return wanted;
+  if ((spacing.count() == 0 && !any_ignored) || wanted.empty()) return wanted;
   std::vector<std::string> agents;
-  std::vector<std::int64_t> counts;
-  for (const auto& [agent, n] : per_agent) agents.push_back(agent), counts.push_back(n);
+  std::vector<std::int64_t> counts, ignored;
+  for (const auto& [agent, share] : per_agent) agents.push_back(agent), counts.push_back(share.commands), ignored.push_back(share.ignored);
   std::map<std::string, Time> slot;
   for (Rows::Row row : query_batch("UPDATE reconciler.agent_evidence a"
-                                   " SET next_command = CASE WHEN a.next_command > $4 AND a.next_command < $6 THEN a.next_command ELSE $4 END + t.n * $5::interval"
-                                   " FROM (SELECT $1::int AS binding, u.* FROM unnest($2::text[], $3::bigint[]) AS u(agent, n) OFFSET 0) AS t WHERE a.binding_id = t.binding AND a.agent_id = t.agent"
-                                   " RETURNING a.agent_id, a.next_command - t.n * $5::interval AS slot",
+                                   " SET next_command = CASE WHEN a.next_command > $4 AND a.next_command < $6 THEN a.next_command ELSE $4 END + t.n * $5::interval,"
+                                   "   ignored = a.ignored + t.ignored::int, suspect_since = CASE WHEN a.ignored + t.ignored >= $8 THEN coalesce(a.suspect_since, $4) END"
+                                   " FROM (SELECT $1::int AS binding, u.* FROM unnest($2::text[], $3::bigint[], $7::bigint[]) AS u(agent, n, ignored) OFFSET 0) AS t WHERE a.binding_id = t.binding AND a.agent_id = t.agent"
+                                   " RETURNING a.agent_id, a.next_command - t.n * $5::interval AS slot, a.ignored >= $8 AND a.ignored - t.ignored < $8 AS new_suspect, a.ignored",
                                    {Param::integer(b_.binding.id), Param::texts(agents), Param::integers(counts), Param::time(at), Param::interval(spacing),
-                                    Param::time(at + 4 * (horizon + spacing))}))
+                                    Param::time(at + 4 * (horizon + spacing)), Param::integers(ignored), Param::integer(suspect_after)})) {
     slot[row.text("agent_id")] = row.time("slot");
+    if (row.boolean("new_suspect"))
+      report(LogLevel::log, "agent \"" + row.text("agent_id") + "\" of " + b_.binding.name + " is suspect",
+             "It accepted " + std::to_string(row.integer("ignored")) + " commands and ended none of them in time.", "It is not taken for gone; see whether it does anything at all.");
+  }
   for (Wanted& w : wanted)
     if (const auto found = slot.find(*w.tracked->session.agent); found != slot.end()) {
       w.wait = std::max<Duration>(Duration(0), found->second - at);
@@ -244,6 +252,7 @@ void PgStore::record_progress(const PassStart& pass, const Tracked& tracked, Com
       const Time at = now();
       const bool failed = progress == CommandProgress::failed;
       const std::string what = progress == CommandProgress::completed ? "completed" : failed ? "failed" : answer == SessionAnswer::gone ? "session_gone" : "";
+      if (!what.empty() && tracked.session.agent) acted_.insert(*tracked.session.agent);
       if (what.empty()) {
         // It runs, with the agent that is there now.
         if (answer != SessionAnswer::unclear)

@@ -32,6 +32,7 @@ std::map<std::string, AgentEvidence> PgStore::read_evidence(const std::vector<st
     e.gone_time = row.span("gone_time"), e.gone_observations = static_cast<int>(row.integer("gone_observations"));
     e.last_gone_counted = row.maybe_time("last_gone_counted"), e.unknown_since = row.maybe_time("unknown_since");
     e.last_present = row.maybe_time("last_present");
+    e.ignored = static_cast<int>(row.integer("ignored")), e.suspect_since = row.maybe_time("suspect_since");
     found[row.text("agent_id")] = e;
   }
   return found;
@@ -50,8 +51,8 @@ std::map<std::string, AgentEvidence> PgStore::update_evidence(const std::vector<
       using Times = std::vector<std::optional<Time>>;
       Texts id, presence, source, instance, incarnation, detail;
       std::vector<std::optional<bool>> provisional, unauthorized, changed;
-      Times at, heartbeat, seen, counted, unknown, present;
-      std::vector<std::int64_t> gone, observations;
+      Times at, heartbeat, seen, counted, unknown, present, suspect;
+      std::vector<std::int64_t> gone, observations, ignored;
       for (const std::string& agent : ids) {
         const auto found = before.find(agent);
         const AgentEvidence e = after[agent] = next(agent, found == before.end() ? std::nullopt : std::optional(found->second));
@@ -61,22 +62,39 @@ std::map<std::string, AgentEvidence> PgStore::update_evidence(const std::vector<
         at.push_back(e.last.at), heartbeat.push_back(e.last.heartbeat), seen.push_back(e.last.heartbeat_seen), counted.push_back(e.last_gone_counted);
         unknown.push_back(e.unknown_since), present.push_back(e.last_present);
         gone.push_back(e.gone_time.count()), observations.push_back(e.gone_observations);
+        ignored.push_back(e.ignored), suspect.push_back(e.suspect_since);
       }
       query_batch("INSERT INTO reconciler.agent_evidence AS a (binding_id, agent_id, presence, source, instance, incarnation, detail, provisional, unauthorized, heartbeat_changed,"
-            " observed_at, heartbeat, heartbeat_seen, last_gone_counted, unknown_since, last_present, gone_time, gone_observations)"
+            " observed_at, heartbeat, heartbeat_seen, last_gone_counted, unknown_since, last_present, gone_time, gone_observations, ignored, suspect_since)"
             " SELECT $1, t.id, t.presence, t.source, t.instance, t.incarnation, t.detail, t.provisional, t.unauthorized, t.changed, t.at, t.heartbeat, t.seen, t.counted,"
-            " t.unknown, t.present, t.gone * interval '1 microsecond', t.observations"
-            " FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
-            " AS t(id, presence, source, instance, incarnation, detail, provisional, unauthorized, changed, at, heartbeat, seen, counted, unknown, present, gone, observations)"
+            " t.unknown, t.present, t.gone * interval '1 microsecond', t.observations, t.ignored, t.suspect"
+            " FROM unnest($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
+            " AS t(id, presence, source, instance, incarnation, detail, provisional, unauthorized, changed, at, heartbeat, seen, counted, unknown, present, gone, observations, ignored, suspect)"
             " ON CONFLICT (binding_id, agent_id) DO UPDATE SET presence = excluded.presence, source = excluded.source, instance = excluded.instance,"
             " incarnation = excluded.incarnation, detail = excluded.detail, provisional = excluded.provisional, unauthorized = excluded.unauthorized,"
             " heartbeat_changed = excluded.heartbeat_changed, observed_at = excluded.observed_at, heartbeat = excluded.heartbeat, heartbeat_seen = excluded.heartbeat_seen,"
             " last_gone_counted = excluded.last_gone_counted, unknown_since = excluded.unknown_since, last_present = excluded.last_present,"
-            " gone_time = excluded.gone_time, gone_observations = excluded.gone_observations",
+            " gone_time = excluded.gone_time, gone_observations = excluded.gone_observations, ignored = excluded.ignored, suspect_since = excluded.suspect_since",
             {Param::integer(b_.binding.id), Param::texts(id), Param::texts(presence), Param::texts(source), Param::texts(instance), Param::texts(incarnation),
              Param::texts(detail), Param::booleans(provisional), Param::booleans(unauthorized), Param::booleans(changed), Param::times(at), Param::times(heartbeat),
-             Param::times(seen), Param::times(counted), Param::times(unknown), Param::times(present), Param::integers(gone), Param::integers(observations)});
+             Param::times(seen), Param::times(counted), Param::times(unknown), Param::times(present), Param::integers(gone), Param::integers(observations),
+             Param::integers(ignored), Param::times(suspect)});
       return after;
+    });
+  });
+}
+
+// At the end of a pass, in a transaction of its own: others lock agents before sessions' episodes.
+void PgStore::note_acted() {
+  if (acted_.empty()) return;
+  const std::vector<std::string> agents(acted_.begin(), acted_.end());
+  acted_.clear();
+  transactions_.run("recording which agents act", [&] {
+    ours([&] {
+      for (Rows::Row row : query_batch("WITH was AS (SELECT a.* FROM (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(agent) OFFSET 0) AS t JOIN reconciler.agent_evidence a ON a.binding_id = t.binding AND a.agent_id = t.agent WHERE a.ignored > 0 ORDER BY a.agent_id FOR UPDATE OF a)"
+                                       " UPDATE reconciler.agent_evidence a SET ignored = 0, suspect_since = NULL FROM was WHERE a.binding_id = was.binding_id AND a.agent_id = was.agent_id RETURNING a.agent_id, was.suspect_since IS NOT NULL AS suspect",
+                                       {Param::integer(b_.binding.id), Param::texts(agents)}))
+        if (row.boolean("suspect")) report(LogLevel::log, "agent \"" + row.text("agent_id") + "\" of " + b_.binding.name + " acts again: it is no longer suspect");
     });
   });
 }

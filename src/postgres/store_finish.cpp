@@ -120,6 +120,8 @@ Store::Finished PgStore::close_in_transaction(const PassStart& pass, const std::
   for (Event& event : leftovers(closed)) events.push_back(std::move(event));
   ours([&] {
     end_episodes(closed, at);
+    for (const Closing* closing : closed)
+      if (closing->verdict.rule == "completion_proven" && closing->tracked->session.agent) acted_.insert(*closing->tracked->session.agent);
     // hold_session() locks the episode when it has written its hold: either it comes first and is seen here, or it
     // waits for us and finds the session ended.
     if (!held(keys, at).empty()) {

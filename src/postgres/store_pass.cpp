@@ -132,6 +132,7 @@ void PgStore::rest_after_unserved_scans(Time at) {
 }
 
 void PgStore::end_pass(const PassStart& start, const PassEnd& end) {
+  note_acted();
   transactions_.run("ending a pass", [&] {
     ours([&] {
       const Time at = now();

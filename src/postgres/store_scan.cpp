@@ -276,7 +276,7 @@ void PgStore::forget_departed() {
   for (bool more = true; more;) {
     more = transactions_.run("looking for departed sessions", [&] {
       const Rows episodes = ours([&] {
-        return query("SELECT session_id, state, agent_id, runtime_id, created FROM reconciler.episode WHERE binding_id = $1 AND session_id > $2 ORDER BY session_id LIMIT $3",
+        return query("SELECT session_id, state, agent_id, runtime_id, created, accepted > 0 AS accepted FROM reconciler.episode WHERE binding_id = $1 AND session_id > $2 ORDER BY session_id LIMIT $3",
                      {Param::integer(b_.binding.id), Param::text(after), Param::integer(b_.binding.batch_size)});
       });
       if (episodes.empty()) return false;
@@ -294,7 +294,10 @@ void PgStore::forget_departed() {
       for (Rows::Row row : episodes) {
         const auto found = now_rows.find(row.text("session_id"));
         const std::vector<std::optional<std::string>> was{row.text("state"), row.maybe_text("agent_id"), row.maybe_text("runtime_id"), row.maybe_text("created")};
-        if (found == now_rows.end() || found->second != was) departed.push_back(row.text("session_id"));
+        if (found != now_rows.end() && found->second == was) continue;
+        departed.push_back(row.text("session_id"));
+        // The application moved it on after its agent had accepted a command.
+        if (row.boolean("accepted") && was[1]) acted_.insert(*was[1]);
       }
       if (!departed.empty())
         ours([&] {

@@ -146,6 +146,8 @@ CREATE TABLE reconciler.agent_evidence (
   unknown_since     timestamptz,
   last_present      timestamptz,
   next_command      timestamptz,
+  ignored           integer NOT NULL DEFAULT 0,
+  suspect_since     timestamptz,
   PRIMARY KEY (binding_id, agent_id)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE reconciler.agent_evidence IS 'What our own looks know of each agent; gone time is accumulated here.';
@@ -168,6 +170,8 @@ COMMENT ON COLUMN reconciler.agent_evidence.last_gone_counted IS 'The last of th
 COMMENT ON COLUMN reconciler.agent_evidence.unknown_since IS 'Unknown since.';
 COMMENT ON COLUMN reconciler.agent_evidence.last_present IS 'Last seen present.';
 COMMENT ON COLUMN reconciler.agent_evidence.next_command IS 'No command to it before: the spacing of commands.';
+COMMENT ON COLUMN reconciler.agent_evidence.ignored IS 'Commands that it accepted and let pass command_timeout, since it last ended one.';
+COMMENT ON COLUMN reconciler.agent_evidence.suspect_since IS 'Since when these are 3 or more: it is there, but does not act.';
 
 CREATE TABLE reconciler.hub_instance (
   hub         text NOT NULL REFERENCES reconciler.hub ON DELETE CASCADE ON UPDATE CASCADE,

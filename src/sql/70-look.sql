@@ -75,7 +75,8 @@ CREATE FUNCTION reconciler_metrics()
     (21, 'reconciler_hub_up', 'gauge', '1: the hub answered properly when last asked; NaN: never asked.'),
     (22, 'reconciler_hub_request_seconds_sum', 'summary', 'Duration of requests to the hub.'),
     (23, 'reconciler_hub_request_seconds_count', 'summary', 'Duration of requests to the hub.'),
-    (24, 'reconciler_hub_requests_failed_total', 'counter', 'Requests to the hub without a proper answer.')
+    (24, 'reconciler_hub_requests_failed_total', 'counter', 'Requests to the hub without a proper answer.'),
+    (25, 'reconciler_agents_suspect', 'gauge', 'Agents that accept commands and end none of them.')
   ), tables AS MATERIALIZED (
     SELECT b.*, jsonb_build_object('table', format('%I.%I', b.schema_name, b.table_name)) AS label, s.stuck, s.hub_up, s.safe_mode_since,
            s.last_success_at, k.tripped, k.tripped_due, k.slowed, reconciler.armed_here(b.binding_id) AS armed, reconciler.worker_pid() IS NOT NULL AS worker
@@ -120,6 +121,8 @@ CREATE FUNCTION reconciler_metrics()
       FROM tables AS t JOIN states AS s USING (binding_id)
     UNION ALL SELECT 'reconciler_quarantined', t.label,
       (SELECT count(*) FROM reconciler.episode AS e WHERE e.binding_id = t.binding_id AND e.quarantined IS NOT NULL) FROM tables AS t
+    UNION ALL SELECT 'reconciler_agents_suspect', t.label,
+      (SELECT count(*) FROM reconciler.agent_evidence AS e WHERE e.binding_id = t.binding_id AND e.suspect_since IS NOT NULL) FROM tables AS t
     UNION ALL SELECT 'reconciler_brake_tripped', t.label, (t.tripped IS NOT NULL)::int FROM tables AS t
     UNION ALL SELECT 'reconciler_brake_slowed', t.label, (t.tripped IS NULL AND coalesce(t.slowed, '') <> '')::int FROM tables AS t
     UNION ALL SELECT 'reconciler_brake_waiting', t.label, CASE WHEN t.tripped IS NULL THEN 0 ELSE t.tripped_due END FROM tables AS t
