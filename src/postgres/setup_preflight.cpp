@@ -186,6 +186,23 @@ void check_states(Findings& out, const std::string& prefix, int id) {
     add(out, prefix + "states", "warn", "sessions are in states that no policy knows: " + *states, "SELECT * FROM session_coverage() counts them and says what to do.");
 }
 
+// Two reconcilers on one table undo each other. Sessions with a reason of ours that we have not closed, by the table's
+// statistics.
+void check_reasons(Findings& out, const std::string& prefix, int id) {
+  const Rows rows = as_extension_owner([&] {
+    return query("WITH found AS (SELECT b.columns->>'reason' AS name, f.reason, (f.frequency * greatest(c.reltuples, 0))::bigint AS n,"
+                 "   (SELECT coalesce(sum(k.value), 0)::bigint FROM reconciler.counter k WHERE k.binding_id = b.binding_id AND k.label = f.reason AND k.name IN ('reconciler_forced_total', 'reconciler_finalized_total')) AS ours"
+                 "  FROM reconciler.binding b JOIN pg_class c ON c.oid = b.sessions JOIN pg_stats t ON (t.schemaname, t.tablename, t.attname) = (b.schema_name, b.table_name, b.columns->>'reason'),"
+                 "   unnest(t.most_common_vals::text::text[], t.most_common_freqs) AS f(reason, frequency)"
+                 "  WHERE b.binding_id = $1 AND f.reason = ANY ('{agent_unavailable,agent_disconnected,no_agent,runtime_gone,stop_unconfirmed}'))"
+                 " SELECT string_agg(format('about %s sessions have %s = %s, and %s of them were closed here', n, name, reason, ours), '; ' ORDER BY reason) AS reasons FROM found WHERE n > ours * 1.2 + 10",
+                 {Param::integer(id)});
+  });
+  if (const auto reasons = rows[0].maybe_text("reasons"))
+    add(out, prefix + "foreign writers", "warn", *reasons + ": somebody else writes reasons of ours",
+        "If it is not what we closed before the table was detached last: find the other reconciler, and let one of the two do this.");
+}
+
 void check_table(Findings& out, int id) {
   const Rows rows = as_extension_owner([&] { return query("SELECT format('%I.%I', schema_name, table_name) AS name, sessions::oid AS oid FROM reconciler.binding WHERE binding_id = $1", {Param::integer(id)}); });
   if (rows.empty()) return;
@@ -202,6 +219,7 @@ void check_table(Findings& out, int id) {
     add(out, prefix + "mapping", "ok", "table and columns are as attached");
     check_identity(out, prefix, binding);
     check_states(out, prefix, id);
+    check_reasons(out, prefix, id);
     for (const Finding& f : table_findings(binding, look_at(static_cast<Oid>(rows[0].integer("oid")))))
       add(out, prefix + f.item, f.status == "info" ? "ok" : f.status == "missing" ? "warn" : f.status, f.detail, f.hint);
   } catch (const UserError& e) {

@@ -58,6 +58,18 @@ SELECT lives_ok(substring(note FROM 'INSERT.*\)'), 'what was said can be pasted'
 SELECT is_empty($$SELECT FROM preflight() WHERE check_name = 'app.desks: states'$$, 'states with a policy are known');
 SELECT is_empty($$SELECT FROM session_coverage('desks') WHERE state IS NOT NULL AND watched_by = 'nothing'$$, 'also if it is off');
 SELECT is(detach_sessions('desks'), 'detached', 'next');
+
+-- Somebody else who writes our reasons.
+CREATE TABLE rooms (id text PRIMARY KEY, state text, agent_id text, updated_at timestamptz, termination_reason text);
+INSERT INTO rooms SELECT 'r' || i, 'terminated', 'a', now(), CASE WHEN i <= 30 THEN 'agent_disconnected' WHEN i <= 60 THEN 'agent_unavailable' WHEN i <= 90 THEN 'idle' END FROM generate_series(1, 100) AS i;
+SELECT lives_ok($$SELECT attach_sessions('rooms')$$, 'attached');
+ANALYZE rooms;
+INSERT INTO reconciler.counter SELECT binding_id, 'reconciler_forced_total', 'agent_unavailable', 29 FROM reconciler.binding;
+SELECT results_eq($$SELECT status, detail FROM preflight() WHERE check_name = 'app.rooms: foreign writers'$$,
+  $$VALUES ('warn', 'about 30 sessions have termination_reason = agent_disconnected, and 0 of them were closed here: somebody else writes reasons of ours')$$, 'a reason that we have written less often');
+UPDATE reconciler.counter SET value = 0;
+SELECT matches((SELECT detail FROM preflight() WHERE check_name = 'app.rooms: foreign writers'), '^about 30 .* agent_disconnected, and 0 .*; about 30 .* agent_unavailable, and 0 of them', '... or two');
+SELECT is(detach_sessions('rooms'), 'detached', 'next');
 SELECT is_empty($$SELECT FROM attach_sessions('desks', options => '{"policies": {"Deleting": null}, "terminal_states": ["terminated", "failed", "done"]}') WHERE item = 'states'$$, 'what is said of them is heard');
 SELECT is(detach_sessions('desks'), 'detached', 'next');
 
