@@ -54,6 +54,7 @@ PassEnd Pass::run(bool ask_again) {
   }
   try {
     store_.forget_departed();
+    occupied_ = store_.occupied();
     sweep_policies(Sweep::all_but_inferred_forces);
     sweep_completed();
     sweep_owed();
@@ -88,7 +89,7 @@ PassEnd Pass::run(bool ask_again) {
 
 void Pass::sweep_policies(Sweep sweep) {
   for (const Policy& policy : store_.binding().policies) {
-    if (!policy.enabled) continue;
+    if (!policy.enabled || !occupied_.contains(policy.state)) continue;
     if (sweep == Sweep::inferred_forces_only && policy.user_requested) continue;
     Cursor cursor;
     bool ahead = false;

@@ -56,6 +56,7 @@ class Pass {
   ForcesDue forces_due_;                // inferred ones, counted in the first sweep, judged before the second
   Losses losses_ = Losses::few;         // what sets the pace of the second
   Duration most_waiting_{0};            // for that pace, in this pass; what is left then is left to the next one
+  std::set<std::string> occupied_;      // states that sessions were in when it began
   std::set<std::string> unknown_agents_;
   std::deque<Tracked> retries_;         // due, not yet sent
 };

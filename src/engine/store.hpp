@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -95,6 +96,8 @@ class Store {
   virtual PassStart peek() = 0;
   virtual void end_pass(const PassStart&, const PassEnd&) = 0;
 
+  // Enabled policies' states that any session is in: of the others there is nothing to scan.
+  virtual std::set<std::string> occupied() = 0;
   // The next sessions in `state`, with their commands; remembers their episodes (unless read-only).
   virtual std::vector<Tracked> scan(const std::string& state, Cursor&) = 0;
   // Forgets episodes whose session has left its state, agent, runtime or identity, or is no more.

@@ -1,6 +1,7 @@
 #include "postgres/binding_store.hpp"
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "postgres/role.hpp"
@@ -13,11 +14,34 @@ namespace {
 
 using nlohmann::json;
 
-std::optional<Column> mapped(Oid relation, const json& columns, const char* what) {
-  const auto found = columns.find(what);
-  if (found == columns.end() || !found->is_string()) return std::nullopt;
-  return column_of(relation, found->get<std::string>());
-}
+// The columns of one table, read at once: a binding maps dozens.
+class Columns {
+ public:
+  explicit Columns(Oid relation) : relation_(relation) {
+    for (Rows::Row row : query("SELECT a.attname, format_type(a.atttypid, -1) AS type, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END = 'timestamp'::regtype AS naive,"
+                               " CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END = 'timestamptz'::regtype AS zoned"
+                               " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
+                               {Param::oid(relation)})) {
+      const std::string name = row.text("attname");
+      columns_[name] = Column{name, row.text("type"), row.boolean("naive"), row.boolean("zoned")};
+    }
+  }
+  Column named(const std::string& name) const {
+    const auto found = columns_.find(name);
+    if (found != columns_.end()) return found->second;
+    throw UserError("42703", "column \"" + name + "\" of table " + query("SELECT $1::regclass::text AS name", {Param::oid(relation_)})[0].text("name") + " does not exist",
+                    "Restore the column, or detach_sessions() and attach again.");
+  }
+  std::optional<Column> mapped(const json& columns, const char* what) const {
+    const auto found = columns.find(what);
+    if (found == columns.end() || !found->is_string()) return std::nullopt;
+    return named(found->get<std::string>());
+  }
+
+ private:
+  Oid relation_;
+  std::map<std::string, Column> columns_;
+};
 
 Oid related_table(const json& definition) {
   const std::string name = definition.value("table", "");
@@ -37,53 +61,56 @@ void load_related(Mapping& mapping, const json& related) {
   if (related.contains("agents")) {
     const json& columns = related["agents"]["columns"];
     const Oid table = related_table(related["agents"]);
-    mapping.agents = AgentsTable{qualified_name(table), column_of(table, columns.at("id")), mapped(table, columns, "heartbeat"),
-                                 mapped(table, columns, "approval"), mapped(table, columns, "metadata")};
+    const Columns of(table);
+    mapping.agents = AgentsTable{qualified_name(table), of.named(columns.at("id")), of.mapped(columns, "heartbeat"), of.mapped(columns, "approval"), of.mapped(columns, "metadata")};
   }
   if (related.contains("commands")) {
     const json& columns = related["commands"]["columns"];
     const Oid table = related_table(related["commands"]);
+    const Columns of(table);
     mapping.commands = CommandsTable{qualified_name(table),
-                                     column_of(table, columns.at("id")),
-                                     column_of(table, columns.at("session")),
-                                     column_of(table, columns.at("action")),
-                                     column_of(table, columns.at("status")),
-                                     mapped(table, columns, "created"),
-                                     mapped(table, columns, "sent"),
-                                     mapped(table, columns, "acknowledged"),
-                                     mapped(table, columns, "completed"),
-                                     mapped(table, columns, "error"),
-                                     mapped(table, columns, "payload")};
+                                     of.named(columns.at("id")),
+                                     of.named(columns.at("session")),
+                                     of.named(columns.at("action")),
+                                     of.named(columns.at("status")),
+                                     of.mapped(columns, "created"),
+                                     of.mapped(columns, "sent"),
+                                     of.mapped(columns, "acknowledged"),
+                                     of.mapped(columns, "completed"),
+                                     of.mapped(columns, "error"),
+                                     of.mapped(columns, "payload")};
   }
   if (related.contains("audit")) {
     const json& columns = related["audit"]["columns"];
     const Oid table = related_table(related["audit"]);
+    const Columns of(table);
     mapping.audit = AuditTable{qualified_name(table),
-                               mapped(table, columns, "actor"),
-                               mapped(table, columns, "action"),
-                               mapped(table, columns, "resource_type"),
-                               mapped(table, columns, "resource_id"),
-                               mapped(table, columns, "changes"),
-                               mapped(table, columns, "at"),
-                               mapped(table, columns, "address")};
+                               of.mapped(columns, "actor"),
+                               of.mapped(columns, "action"),
+                               of.mapped(columns, "resource_type"),
+                               of.mapped(columns, "resource_id"),
+                               of.mapped(columns, "changes"),
+                               of.mapped(columns, "at"),
+                               of.mapped(columns, "address")};
   }
 }
 
 void load_sessions(SessionsTable& table, const json& columns) {
   table.qualified = qualified_name(table.relation);
-  table.key = column_of(table.relation, columns.at("key"));
-  table.state = column_of(table.relation, columns.at("state"));
-  table.agent = mapped(table.relation, columns, "agent");
-  table.runtime = mapped(table.relation, columns, "runtime");
-  table.created = mapped(table.relation, columns, "created");
-  table.entered = mapped(table.relation, columns, "entered");
-  table.updated = mapped(table.relation, columns, "updated");
-  table.reason = mapped(table.relation, columns, "reason");
-  table.closed = mapped(table.relation, columns, "closed");
+  const Columns of(table.relation);
+  table.key = of.named(columns.at("key"));
+  table.state = of.named(columns.at("state"));
+  table.agent = of.mapped(columns, "agent");
+  table.runtime = of.mapped(columns, "runtime");
+  table.created = of.mapped(columns, "created");
+  table.entered = of.mapped(columns, "entered");
+  table.updated = of.mapped(columns, "updated");
+  table.reason = of.mapped(columns, "reason");
+  table.closed = of.mapped(columns, "closed");
   if (columns.contains("route"))
-    for (const json& name : columns["route"]) table.route.push_back(column_of(table.relation, name));
+    for (const json& name : columns["route"]) table.route.push_back(of.named(name));
   if (columns.contains("signs"))
-    for (const json& name : columns["signs"]) table.signs.push_back(column_of(table.relation, name));
+    for (const json& name : columns["signs"]) table.signs.push_back(of.named(name));
 }
 
 Policy read_policy(Rows::Row row) {
@@ -126,20 +153,6 @@ Duration observed_distance(const Rows::Row& row) {
 }
 
 }  // namespace
-
-Column column_of(Oid relation, const std::string& name) {
-  const Rows rows = query(
-      "SELECT format_type(a.atttypid, -1) AS type, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END = 'timestamp'::regtype AS naive,"
-      " CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END = 'timestamptz'::regtype AS zoned, a.attrelid::regclass::text AS relation"
-      " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = $1 AND a.attname = $2 AND a.attnum > 0 AND NOT a.attisdropped",
-      {Param::oid(relation), Param::text(name)});
-  if (rows.empty()) {
-    const Rows table = query("SELECT $1::regclass::text AS name", {Param::oid(relation)});
-    throw UserError("42703", "column \"" + name + "\" of table " + table[0].text("name") + " does not exist",
-                    "Restore the column, or detach_sessions() and attach again.");
-  }
-  return Column{name, rows[0].text("type"), rows[0].boolean("naive"), rows[0].boolean("zoned")};
-}
 
 std::vector<int> binding_ids(std::optional<Oid> sessions) {
   std::vector<int> ids;

@@ -38,7 +38,4 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides = "{}")
 // to the client: the others are to be seen.
 std::vector<AttachedBinding> bindings_to_show(std::optional<Oid> sessions);
 
-// A mapped column as the catalog has it; UserError 42703 when there is none.
-Column column_of(Oid relation, const std::string& name);
-
 }  // namespace reconciler

@@ -102,6 +102,16 @@ std::string Statements::scan(const std::string& state, bool started, bool nulls)
          " AND ($1::text IS NULL OR true) AND ($2::text IS NULL OR true) ORDER BY " + order + " LIMIT $3::bigint";
 }
 
+std::string Statements::occupied(const std::vector<std::string>& states) const {
+  const SessionsTable& t = m_.sessions;
+  std::string text = "SELECT NULL::text AS state, NULL::boolean AS found, clock_timestamp() AS at";
+  // No EXISTS: that would leave the order to the planner, who may read a whole table for a state that was frequent once.
+  for (const std::string& state : states)
+    text += " UNION ALL SELECT " + quote_literal(state) + ", (SELECT true FROM " + t.qualified + " AS s WHERE " + in("s", t.state) + " = " + quote_literal(state) +
+            " ORDER BY " + (t.entered ? in("s", *t.entered) + ", " : "") + in("s", t.key) + " LIMIT 1), clock_timestamp()";
+  return text;
+}
+
 std::string Statements::find() const {
   const SessionsTable& t = m_.sessions;
   return "SELECT " + session_list("s") + " FROM " + t.qualified + " AS s WHERE " + in("s", t.key) + " = " +

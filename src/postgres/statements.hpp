@@ -6,6 +6,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "core/session.hpp"
 #include "postgres/mapping.hpp"
@@ -21,6 +22,9 @@ class Statements {
 
   // $1 age, $2 key of the cursor (unused at the start), $3 limit. Columns: session columns, see session_list().
   std::string scan(const std::string& state, bool started, bool nulls) const;
+  // Whether any session is in each of these states, and how long that look took. Columns: state, found, at (timestamptz);
+  // the first row is the start. One row per state, the cost of the first row of its scan.
+  std::string occupied(const std::vector<std::string>& states) const;
   // $1 key; one session in any state.
   std::string find() const;
   // $1 keys; those sessions in any state.

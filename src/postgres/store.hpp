@@ -52,6 +52,7 @@ class PgStore final : public Store {
   PassStart peek() override;
   void end_pass(const PassStart&, const PassEnd&) override;
 
+  std::set<std::string> occupied() override;
   std::vector<Tracked> scan(const std::string& state, Cursor&) override;
   std::vector<Tracked> scan_completed(Cursor&) override;
   std::vector<Tracked> scan_owed(Cursor&) override;

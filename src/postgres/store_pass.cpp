@@ -134,6 +134,9 @@ void PgStore::rest_after_unserved_scans(Time at) {
 void PgStore::end_pass(const PassStart& start, const PassEnd& end) {
   note_acted();
   transactions_.run("ending a pass", [&] {
+    // Deeds are committed by now. What is left tells how the pass went: a crash that takes it back makes the pass look
+    // like one that the crash ended.
+    transactions_.need_not_be_flushed();
     ours([&] {
       const Time at = now();
       nlohmann::json stuck = nlohmann::json::object();

@@ -77,6 +77,19 @@ UserError unknown_session(const AttachedBinding& b, const std::string& key) {
 
 Time PgStore::now() { return frozen_ ? *frozen_ : database_now(); }
 
+std::set<std::string> PgStore::occupied() {
+  return transactions_.run("looking for sessions", [&] {
+    std::set<std::string> states;
+    const Rows rows = theirs([&] { return query(sql_.occupied(b_.mapping.enabled_states)); });
+    for (std::size_t i = 1; i < rows.size(); ++i) {
+      const std::string state = rows[i].text("state");
+      if (!rows[i].null("found")) states.insert(state);
+      scans_[state] += rows[i].time("at") - rows[i - 1].time("at");
+    }
+    return states;
+  });
+}
+
 std::vector<Tracked> PgStore::scan(const std::string& state, Cursor& cursor) {
   return transactions_.run("scanning sessions", [&] {
     const std::int64_t limit = b_.binding.batch_size;
@@ -267,15 +280,12 @@ void PgStore::count_stuck(const std::map<std::string, double>& by_state, double 
 
 // Episodes whose session is no longer what it was are over: one look that finds the row in another state ends one.
 void PgStore::forget_departed() {
-  transactions_.run("forgetting what was owed too long", [&] {
-    ours([&] {
-      query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND owed IS NOT NULL AND owed_until <= $2", {Param::integer(b_.binding.id), Param::time(now())});
-    });
-  });
   std::string after;
   for (bool more = true; more;) {
     more = transactions_.run("looking for departed sessions", [&] {
       const Rows episodes = ours([&] {
+        // What was owed for too long.
+        if (after.empty()) query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND owed IS NOT NULL AND owed_until <= $2", {Param::integer(b_.binding.id), Param::time(now())});
         return query("SELECT session_id, state, agent_id, runtime_id, created, accepted > 0 AS accepted FROM reconciler.episode WHERE binding_id = $1 AND session_id > $2 ORDER BY session_id LIMIT $3",
                      {Param::integer(b_.binding.id), Param::text(after), Param::integer(b_.binding.batch_size)});
       });

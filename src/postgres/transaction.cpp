@@ -20,13 +20,17 @@ Oid lock_extension() {
   return get_extension_oid(extension_name, true) == before ? before : InvalidOid;
 }
 
+void set_for_this_transaction(const char* name, const char* value) {
+  (void)set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
 // A session that set a shorter lock_timeout keeps it.
 void limit_lock_waits() {
   const int ours = static_cast<int>(settings::lock_timeout() / milliseconds(1));
   if (ours == 0 || (LockTimeout > 0 && LockTimeout < ours)) return;
   char value[32];
   pg_snprintf(value, sizeof value, "%d", ours);
-  (void)set_config_option("lock_timeout", value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+  set_for_this_transaction("lock_timeout", value);
 }
 
 void begin_worker_transaction(const char* activity) {
@@ -88,6 +92,10 @@ void Transactions::begin(const char* activity) {
     roll_back();
     throw;
   }
+}
+
+void Transactions::need_not_be_flushed() {
+  guarded([] { set_for_this_transaction("synchronous_commit", "off"); });
 }
 
 void Transactions::commit() {

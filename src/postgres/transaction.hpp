@@ -34,6 +34,10 @@ class Transactions {
     return finish_after(std::forward<Body>(body), [this] { commit(); }, [this] { roll_back(); });
   }
 
+  // Inside run(): its commit does not wait for the disk, or for a synchronous standby. A crash within the next moments
+  // (three times wal_writer_delay at most) takes it back.
+  void need_not_be_flushed();
+
   // An internal subtransaction inside run() (or in the caller's transaction): the only way to go on after an error.
   template <class Body>
   static auto subtransaction(Body&& body) -> std::invoke_result_t<Body&> {

@@ -63,6 +63,11 @@ struct FakeStore final : Store {
   PassStart begin_pass() override { return log.push_back("begin"), PassStart{.pass_id = 7, .now = clock, .gates = gates, .held_because = ""}; }
   PassStart peek() override { return PassStart{.pass_id = 0, .now = clock, .gates = gates, .held_because = ""}; }
   void end_pass(const PassStart&, const PassEnd& e) override { log.push_back(e.error.empty() ? "end" : "end: " + e.error); }
+  std::set<std::string> occupied() override {
+    std::set<std::string> states;
+    for (const Tracked& t : rows) states.insert(t.session.state);
+    return states;
+  }
   std::vector<Tracked> scan(const std::string& state, Cursor& cursor) override {
     std::vector<Tracked> found;
     for (const Tracked& t : rows)
