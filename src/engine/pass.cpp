@@ -54,10 +54,10 @@ PassEnd Pass::run(bool ask_again) {
   }
   try {
     store_.forget_departed();
+    sweep_owed();  // first: what this pass closes is owed to agents that it has just missed
     occupied_ = store_.occupied();
     sweep_policies(Sweep::all_but_inferred_forces);
     sweep_completed();
-    sweep_owed();
     force_inferred();
     if (ask_again && !unknown_agents_.empty() && hub_) {
       waiter_.wait(-1, store_.binding().limits.observation_spacing);

@@ -46,8 +46,8 @@ std::vector<Tracked> PgStore::scan_owed(Cursor& cursor) {
   return transactions_.run("scanning closed sessions", [&] {
     std::vector<std::string> keys;
     ours([&] {
-      for (Rows::Row row : query("SELECT session_id FROM reconciler.episode WHERE binding_id = $1 AND owed IS NOT NULL AND owed_until > $2 AND ($3::text IS NULL OR session_id > $3) ORDER BY session_id LIMIT $4",
-                                 {Param::integer(b_.binding.id), Param::time(now()), Param::text(cursor.key), Param::integer(b_.binding.batch_size)}))
+      for (Rows::Row row : query("SELECT session_id FROM reconciler.episode WHERE binding_id = $1 AND owed IS NOT NULL AND owed_until > $2 AND session_id > $3 ORDER BY session_id LIMIT $4",
+                                 {Param::integer(b_.binding.id), Param::time(now()), Param::text(cursor.key.value_or("")), Param::integer(b_.binding.batch_size)}))
         keys.push_back(row.text("session_id"));
     });
     cursor.done = static_cast<int>(keys.size()) < b_.binding.batch_size;
