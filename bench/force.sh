@@ -1,24 +1,10 @@
 # shellcheck shell=bash
 # Closing orphans with their events, against the same rows written by hand: one statement per 500 sessions that
 # updates them, writes both events and the application's audit row, and forgets the episodes.
+source bench/force-setup.sh
 force_rows=50000
 
-force_setup() {
-  control_plane "$1"
-  sql "INSERT INTO agents (agent_id, platform) SELECT 'a-' || n, 'kubernetes' FROM generate_series(0, 99) AS n"
-  sql "INSERT INTO sessions (id, user_id, state, platform, assigned_agent_id, created_at, updated_at)
-         SELECT 's-' || n, 'u', 'terminating', 'kubernetes', 'a-' || n % 100, now() - interval '1 hour', now() - interval '1 hour' FROM generate_series(1, $force_rows) AS n"
-  sql "UPDATE reconciler.binding SET hub = NULL, leftover = '{\"resources\": [\"deployment/{session_id}\"], \"cleanup\": \"kubectl delete deployment {session_id}\"}'"
-  # As it stands ten minutes later: every session seen, every agent gone for long.
-  sql "CALL reconcile()"
-  sql "INSERT INTO reconciler.agent_evidence (binding_id, agent_id, presence, provisional, observed_at, source, instance, incarnation, unauthorized, detail, heartbeat_changed, gone_time, gone_observations)
-         SELECT binding_id, 'a-' || n, 'gone', false, now(), 'hub', '', '', false, '', false, '1 hour', 60 FROM reconciler.binding, generate_series(0, 99) AS n
-       ON CONFLICT (binding_id, agent_id) DO UPDATE SET presence = 'gone', observed_at = now(), gone_time = '1 hour', gone_observations = 60"
-  sql "VACUUM ANALYZE"
-  sql "CHECKPOINT"
-}
-
-force_setup force_by_hand
+force_setup force_by_hand "$force_rows"
 cat > "$RUN/by_hand.sql" << 'END'
 DO $$
 DECLARE n bigint;
@@ -51,7 +37,7 @@ BEGIN
 END $$;
 END
 hand=$(rate "$force_rows" "$(seconds psql -qX -v ON_ERROR_STOP=1 -f "$RUN/by_hand.sql")")
-force_setup force_by_pass
+force_setup force_by_pass "$force_rows"
 pass=$(rate "$force_rows" "$(seconds psql -qX -v ON_ERROR_STOP=1 -c 'CALL reconcile()')")
 [ "$(sql "SELECT count(*) FROM reconciler.event WHERE kind = 'force'")" = "$force_rows" ] || echo "not all were closed"
 result "forcing orphans with events (rows/s)" "$pass" "$hand" "$(ratio "$pass" "$hand")" ">= 0.7"
