@@ -55,11 +55,12 @@ BEGIN
   ends_in := old_row->>(about.columns->>'state');
   wanted := new_row->>(about.columns->>'state');
 
+  -- Only closings lead into a terminal state.
   SELECT e.* INTO closing FROM reconciler.event AS e
     WHERE e.session_id = key AND (e.schema_name, e.table_name) = (about.schema_name, about.table_name)
       AND e.kind IN ('force', 'finalize', 'undo', 'late_report', 'guard', 'would_guard') AND e.to_state IS NOT NULL
     ORDER BY e.id DESC LIMIT 1;
-  IF closing.id IS NULL OR closing.kind NOT IN ('force', 'finalize') OR closing.to_state <> ends_in
+  IF closing.id IS NULL OR closing.to_state <> ends_in
      OR EXISTS (SELECT FROM unnest(names, types) AS c(name, type)
                   WHERE c.name IN (about.columns->>'agent', about.columns->>'created')
                     AND reconciler.plain_text(closing.after->>c.name, c.type) IS DISTINCT FROM old_row->>c.name) THEN

@@ -91,7 +91,7 @@ RESET TIME ZONE;
 RESET DateStyle;
 
 -- Our own writes.
-SELECT is((SELECT outcome FROM undo_event((SELECT max(id) FROM reconciler.event WHERE kind = 'force' AND session_id = 'zone'))), 'undone', 'an undo passes');
+SELECT is((SELECT outcome FROM undo_event((SELECT max(id) FROM reconciler.event WHERE kind = 'force' AND session_id = 'zone'), hold_for => '0')), 'undone', 'an undo passes');
 SELECT is(state_of('zone'), 'running', 'and is one');
 SELECT writes($$UPDATE sessions SET state = 'terminated' WHERE id = 'zone'$$);
 SELECT is(writes($$UPDATE sessions SET state = 'running' WHERE id = 'zone'$$), 1::bigint, 'a closing that was undone guards nothing');
