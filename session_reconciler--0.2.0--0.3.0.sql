@@ -43,28 +43,30 @@ BEGIN
   IF NOT FOUND THEN
     RETURN false;
   END IF;
-  SELECT jsonb_object_agg(c.name, reconciler.plain_text(c.was, c.type)), jsonb_object_agg(c.name, reconciler.plain_text(c.becomes, c.type)) INTO old_row, new_row
-    FROM unnest(names, types, was, becomes) AS c(name, type, was, becomes)
-    WHERE c.name IN (SELECT n.name FROM jsonb_each(about.columns) AS m(what, name),
-                            jsonb_array_elements_text(CASE jsonb_typeof(m.name) WHEN 'array' THEN m.name ELSE jsonb_build_array(m.name) END) AS n(name)
-                       WHERE m.what NOT IN ('entered', 'signs'));
-  key := old_row->>(about.columns->>'key');
-  agent := nullif(old_row->>(about.columns->>'agent'), '');
-  runtime := old_row->>(about.columns->>'runtime');
-  creation := old_row->>(about.columns->>'created');
-  ends_in := old_row->>(about.columns->>'state');
-  wanted := new_row->>(about.columns->>'state');
-
+  key := reconciler.plain_text(was[array_position(names, about.columns->>'key')], types[array_position(names, about.columns->>'key')]);
+  ends_in := was[array_position(names, about.columns->>'state')];
   -- Only closings lead into a terminal state.
   SELECT e.* INTO closing FROM reconciler.event AS e
     WHERE e.session_id = key AND (e.schema_name, e.table_name) = (about.schema_name, about.table_name)
       AND e.kind IN ('force', 'finalize', 'undo', 'late_report', 'guard', 'would_guard') AND e.to_state IS NOT NULL
     ORDER BY e.id DESC LIMIT 1;
-  IF closing.id IS NULL OR closing.to_state <> ends_in
-     OR EXISTS (SELECT FROM unnest(names, types) AS c(name, type)
-                  WHERE c.name IN (about.columns->>'agent', about.columns->>'created')
-                    AND reconciler.plain_text(closing.after->>c.name, c.type) IS DISTINCT FROM old_row->>c.name) THEN
+  IF closing.id IS NULL OR closing.to_state <> ends_in THEN
     RETURN false;
+  END IF;
+
+  SELECT jsonb_object_agg(c.name, reconciler.plain_text(c.was, c.type)), jsonb_object_agg(c.name, reconciler.plain_text(c.becomes, c.type)) INTO old_row, new_row
+    FROM unnest(names, types, was, becomes) AS c(name, type, was, becomes)
+    WHERE c.name IN (SELECT n.name FROM jsonb_each(about.columns) AS m(what, name),
+                            jsonb_array_elements_text(CASE jsonb_typeof(m.name) WHEN 'array' THEN m.name ELSE jsonb_build_array(m.name) END) AS n(name)
+                       WHERE m.what NOT IN ('entered', 'signs'));
+  agent := nullif(old_row->>(about.columns->>'agent'), '');
+  runtime := old_row->>(about.columns->>'runtime');
+  creation := old_row->>(about.columns->>'created');
+  wanted := new_row->>(about.columns->>'state');
+  IF EXISTS (SELECT FROM unnest(names, types) AS c(name, type)
+               WHERE c.name IN (about.columns->>'agent', about.columns->>'created')
+                 AND reconciler.plain_text(closing.after->>c.name, c.type) IS DISTINCT FROM old_row->>c.name) THEN
+    RETURN false;  -- another session of that id
   END IF;
 
   why := CASE
