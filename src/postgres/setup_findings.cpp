@@ -122,6 +122,7 @@ void say_guard(Findings& out, const AttachedBinding& b, const TableLook& table) 
                  std::string("trigger ") + kGuardTrigger + ": an UPDATE that takes a session which the reconciler closed out of " + comma_list(b.binding.terminal_states) + " changes 0 rows; its agent gets a stop." +
                      (passing.empty() ? " No policy says that a state is a start or a user's request: none passes" : " A write of " + comma_list(passing) + " passes") +
                      (identity.empty() ? "" : ", and one that changes " + comma_list(identity)) +
+                     (b.mode == Mode::enforce ? "" : ". In this mode none is refused: a late write is a would_guard event") +
                      (children.empty() ? "" : ". Rows of tables that inherit from it are not guarded: " + comma_list(children)),
                  ""});
 }
