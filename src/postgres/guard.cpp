@@ -16,7 +16,7 @@ const TriggerData& fired(FunctionCallInfo fcinfo) {
   const auto* trigger = CALLED_AS_TRIGGER(fcinfo) ? reinterpret_cast<const TriggerData*>(fcinfo->context) : nullptr;
   if (!trigger || !TRIGGER_FIRED_BEFORE(trigger->tg_event) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
       !TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) || trigger->tg_trigger->tgnargs != 1)
-    throw UserError("39P01", "reconciler.guard_terminal() is the trigger that guard_terminal makes", "UPDATE reconciler.binding SET guard_terminal = true.");
+    throw UserError("39P01", "reconciler.guard_terminal() is the trigger that guard_terminal makes", "Drop this one; writing guard_terminal in reconciler.binding makes that.");
   return *trigger;
 }
 
