@@ -195,6 +195,7 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
   b.hub = row.maybe_text("hub");
   out.mode = mode_from(row.text("mode")).value_or(Mode::broken), out.mode_reason = row.maybe_text("mode_reason").value_or("");
   out.paused = !row.null("paused_at"), out.paused_everything = out.paused && row.boolean("pause_everything");
+  out.guard_terminal = row.boolean("guard_terminal");
   out.leftover_json = row.text("leftover_text");
   out.start_grace = row.span("start_grace"), out.instance_grace = row.span("instance_grace"), out.promotion_grace = row.span("promotion_grace");
   out.armed_system = row.text("system"), out.armed_name = row.text("armed_name");

@@ -20,6 +20,7 @@ struct AttachedBinding {
   Mode mode = Mode::observe;
   std::string mode_reason;
   bool paused = false, paused_everything = false;
+  bool guard_terminal = false;        // a trigger on the table is wanted
   Duration start_grace{0}, instance_grace{0}, promotion_grace{0};
   std::string armed_system, armed_name;
   Oid armed_database = 0;

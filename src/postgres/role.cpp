@@ -17,6 +17,8 @@ constexpr struct { const char* name; const char* value; } pinned[] = {
     {"bytea_output", "hex"},
 };
 
+int owners_blocks = 0;
+
 void set_constraints_immediate() {
   ConstraintsSetStmt statement{};
   statement.type = T_ConstraintsSetStmt;
@@ -26,6 +28,10 @@ void set_constraints_immediate() {
 }
 
 }  // namespace
+
+detail::OwnersBlock::OwnersBlock() { ++owners_blocks; }
+detail::OwnersBlock::~OwnersBlock() { --owners_blocks; }
+bool in_owners_block() { return owners_blocks > 0; }
 
 Oid extension_owner() {
   Oid owner = InvalidOid;

@@ -17,7 +17,16 @@ struct RoleBlock { Oid saved_user = 0; int saved_context = 0; int guc_level = 0;
 RoleBlock enter_role(Oid role, bool restricted);
 void leave_role(const RoleBlock&);
 void leave_role_after_error(const RoleBlock&) noexcept;
+class OwnersBlock {
+ public:
+  OwnersBlock();
+  ~OwnersBlock();
+  OwnersBlock(const OwnersBlock&) = delete;
+  OwnersBlock& operator=(const OwnersBlock&) = delete;
+};
 }
+// Whether as_role() runs: what is written to a user's table now is written by us. No setting, so nobody else can say so.
+bool in_owners_block();
 // Owner of the extension session_reconciler. Throws ExtensionMissing.
 Oid extension_owner();
 
@@ -43,6 +52,7 @@ auto in_role_block(const RoleBlock block, Body&& body) -> std::invoke_result_t<B
 
 template <class Body>
 auto as_role(Oid role, Body&& body) -> std::invoke_result_t<Body&> {
+  const detail::OwnersBlock inside;
   return detail::in_role_block(detail::enter_role(role, true), std::forward<Body>(body));
 }
 // The same as the extension's owner, for our own tables, without the restriction and without touching the caller's

@@ -57,6 +57,7 @@ constexpr OptionSpec attach_options[] = {
     {"sign_fresh_for", OptionKind::interval, "120 s", "a sign of life is heard that long"},
     {"sign_ceiling", OptionKind::interval, "30 min", "signs of life are heard no more once the end is known or inferred for so long"},
     {"replacement_grace", OptionKind::interval, "120 s", "nothing is inferred of a session whose runtime is known for less"},
+    {"guard_terminal", OptionKind::boolean, "false", "a trigger on the table keeps sessions closed that we closed"},
     {"disconnect_cleanup", OptionKind::boolean, "false", "turns the policies of running and hibernated on: an agent that stays away ends its sessions"},
     {"policies", OptionKind::object, "of the preset", "per state an object that overrides columns of reconciler.policy, or null for no policy"},
 };
@@ -153,6 +154,7 @@ int write_binding(const TableLook& table, const Preset& preset, const Options& o
         query_once(std::string("UPDATE reconciler.binding SET ") + spec.name + " = $2::" + (number ? "bigint" : "interval") + " WHERE binding_id = $1::integer", {Param::integer(id), Param::text(value)});
       });
     }
+    if (options.flag("guard_terminal")) query("UPDATE reconciler.binding SET guard_terminal = true WHERE binding_id = $1", {Param::integer(id)});
     policies.insert(id);
   });
   return id;

@@ -9,6 +9,7 @@
 namespace reconciler {
 namespace {
 
+const char* const kGuardTrigger = "session_reconciler_guard";  // reconciler.set_guard() makes it
 const char* const kOperator = "The reconciler's statements on this table run with its owner's rights.";
 
 std::string shown(const std::string& name) { return quoted_identifier(name); }
@@ -98,8 +99,32 @@ void say_rights(Findings& out, const AttachedBinding& b, const TableLook& table)
 }
 
 void say_triggers(Findings& out, const TableLook& table) {
-  const std::vector<std::string> triggers = user_triggers(table.oid);
+  std::vector<std::string> triggers = user_triggers(table.oid);
+  std::erase(triggers, kGuardTrigger);
   out.push_back({"triggers", triggers.empty() ? "ok" : "info", triggers.empty() ? "none" : comma_list(triggers) + ": they fire on the reconciler's changes too", ""});
+}
+
+// What became of the trigger that guard_terminal made.
+void say_guard(Findings& out, const AttachedBinding& b, const TableLook& table) {
+  if (!b.guard_terminal) return;
+  const SessionsTable& s = b.mapping.sessions;
+  const Rows rows = query("SELECT tgenabled IN ('O', 'A') AS fires FROM pg_trigger WHERE tgrelid = $1 AND tgname = $2", {Param::oid(table.oid), Param::text(kGuardTrigger)});
+  if (rows.empty() || !rows[0].boolean("fires")) {
+    out.push_back({"guard", "fail", std::string("guard_terminal is on, and its trigger, ") + kGuardTrigger + (rows.empty() ? ", is missing" : ", is disabled"),
+                   "UPDATE reconciler.binding SET guard_terminal = true WHERE binding_id = " + std::to_string(b.binding.id) + " makes it anew."});
+    return;
+  }
+  std::vector<std::string> passing;
+  for (const Policy& p : b.binding.policies)
+    if (p.user_requested || p.awaits == "start_session") passing.push_back(p.state);
+  const std::vector<std::string> identity = names_of({&s.created, &s.agent}), children = inheriting(table);
+  out.push_back({"guard", children.empty() ? "ok" : "warn",
+                 std::string("trigger ") + kGuardTrigger + ": an UPDATE that takes a session which the reconciler closed out of " + comma_list(b.binding.terminal_states) + " changes 0 rows; its agent gets a stop." +
+                     (passing.empty() ? " No policy says that a state is a start or a user's request: none passes" : " A write of " + comma_list(passing) + " passes") +
+                     (identity.empty() ? "" : ", and one that changes " + comma_list(identity)) +
+                     (b.mode == Mode::enforce ? "" : ". In this mode none is refused: a late write is a would_guard event") +
+                     (children.empty() ? "" : ". Rows of tables that inherit from it are not guarded: " + comma_list(children)),
+                 ""});
 }
 
 void say_time_zone(Findings& out, const AttachedBinding& b) {
@@ -194,6 +219,7 @@ Findings table_findings(const AttachedBinding& b, const TableLook& table) {
   say_row_security(out, table);
   say_rights(out, b, table);
   say_triggers(out, table);
+  say_guard(out, b, table);
   say_time_zone(out, b);
   say_indexes(out, b, table);
   say_command_index(out, b, table);

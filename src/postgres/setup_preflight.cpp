@@ -220,6 +220,7 @@ void check_table(Findings& out, int id) {
     check_identity(out, prefix, binding);
     check_states(out, prefix, id);
     check_reasons(out, prefix, id);
+    if (!binding.guard_terminal) add(out, prefix + "guard", "ok", "off: an agent that comes back late may write a session that was closed");
     for (const Finding& f : table_findings(binding, look_at(static_cast<Oid>(rows[0].integer("oid")))))
       add(out, prefix + f.item, f.status == "info" ? "ok" : f.status == "missing" ? "warn" : f.status, f.detail, f.hint);
   } catch (const UserError& e) {

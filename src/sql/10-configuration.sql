@@ -64,6 +64,7 @@ CREATE TABLE reconciler.binding (
   sign_ceiling        interval NOT NULL DEFAULT '30 min' CHECK (sign_ceiling BETWEEN '0' AND '365 days'),
   replacement_grace   interval NOT NULL DEFAULT '120 s' CHECK (replacement_grace BETWEEN '0' AND '1 day'),
   brake_pace          integer NOT NULL DEFAULT 50 CHECK (brake_pace > 0),
+  guard_terminal      boolean NOT NULL DEFAULT false,
   CONSTRAINT paused_by_somebody CHECK ((paused_at IS NULL) = (paused_by IS NULL))
 );
 COMMENT ON TABLE reconciler.binding IS 'Attached sessions tables: mapping, hub, mode and limits. Written by attach_sessions(), edited by a DBA.';
@@ -102,6 +103,7 @@ COMMENT ON COLUMN reconciler.binding.armed_name IS 'Name of the database it was 
 COMMENT ON COLUMN reconciler.binding.sign_fresh_for IS 'A session''s own sign of life is heard that long.';
 COMMENT ON COLUMN reconciler.binding.sign_ceiling IS 'Once the end of a session is known or inferred for so long, signs of life are heard no more.';
 COMMENT ON COLUMN reconciler.binding.replacement_grace IS 'Nothing is inferred of a session whose runtime we have known for less.';
+COMMENT ON COLUMN reconciler.binding.guard_terminal IS 'A trigger on the table keeps sessions closed that we closed; off: none. Made and removed as this is written.';
 -- What a person reads who broke one: see reconciler.check_row().
 COMMENT ON CONSTRAINT time_zone_is_known ON reconciler.binding IS 'Names are in the view pg_timezone_names, for instance Europe/Berlin.';
 COMMENT ON CONSTRAINT paused_by_somebody ON reconciler.binding IS 'pause_reconciler() and unpause_reconciler() write both.';

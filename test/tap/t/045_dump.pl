@@ -1,5 +1,5 @@
 # A dump of a database takes configuration and events along, and restoring it is neither a change nor an event: in SQL
-# with COPY, in SQL with INSERT, and as an archive. Grants of levels come along too.
+# with COPY, in SQL with INSERT, and as an archive. Grants of levels come along too, and a sessions table's guard.
 use strict;
 use warnings;
 
@@ -23,6 +23,7 @@ SET search_path = app, "My Ext";
 SELECT create_control_plane();
 SELECT set_hub('hub', 'http://127.0.0.1:9');
 UPDATE reconciler.policy SET gone_after = '11 min' WHERE state = 'terminating';
+UPDATE reconciler.binding SET guard_terminal = true;
 INSERT INTO reconciler.hub (name, base_urls, profile) VALUES ('by hand', '{http://127.0.0.1:9}', 'standard');
 INSERT INTO reconciler.hub_profile (name, definition) SELECT 'own', definition FROM reconciler.hub_profile WHERE name = 'standard';
 SELECT reconciler_grant('viewer', 'viewer');
@@ -34,10 +35,12 @@ SELECT p FROM reconciler.policy p ORDER BY state;
 SELECT h FROM reconciler.hub h ORDER BY name;
 SELECT name, built_in FROM reconciler.hub_profile ORDER BY name;
 SELECT e FROM reconciler.event e ORDER BY id;
+SELECT pg_get_triggerdef(t.oid), d.deptype FROM pg_trigger t JOIN pg_depend d ON d.classid = 'pg_trigger'::regclass AND d.objid = t.oid AND d.refclassid = 'pg_extension'::regclass WHERE t.tgname = 'session_reconciler_guard';
 SELECT has_function_privilege('viewer', '"My Ext".stuck_sessions(regclass)', 'EXECUTE'), has_table_privilege('viewer', 'reconciler.event', 'SELECT');
 END
 my $before = $node->safe_psql('original', $configuration);
 like($before, qr/policy_changed/, 'there is something to dump');
+like($before, qr/CREATE TRIGGER session_reconciler_guard .*\|x$/m, '... the guard of the sessions table, too');
 
 my $file = $node->basedir . '/dump';
 for my $way ('copy', 'inserts', 'archive')
@@ -57,6 +60,7 @@ for my $way ('copy', 'inserts', 'archive')
 	is($node->safe_psql('copy', q{SELECT status FROM "My Ext".preflight() WHERE check_name LIKE '%identity'}), 'fail', "$way: the copy knows that it is one");
 	is($node->safe_psql('copy', q{UPDATE reconciler.policy SET gone_after = '12 min' WHERE state = 'terminating'; SELECT count(*) FROM reconciler.event WHERE evidence->'new'->>'gone_after' = '00:12:00'}),
 		'1', "$way: a change afterwards is an event, with an id of its own");
+	is($node->safe_psql('copy', q{DROP EXTENSION session_reconciler; SELECT count(*) FROM pg_trigger WHERE tgname = 'session_reconciler_guard'}), '0', "$way: the guard goes with the extension");
 	$node->safe_psql('postgres', 'DROP DATABASE copy');
 }
 
