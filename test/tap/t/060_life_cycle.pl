@@ -153,6 +153,9 @@ subtest 'pending' => sub {
 	comes('starter');
 	$r->add_session($_, 'starter', state => 'pending') for qw(never acknowledged executed unrecorded);
 	$r->add_session('nobody', undef, state => 'pending');
+	$hub->control(fake_agents => { ids => ['silent'] });    # takes every command, and never says what became of it
+	$r->add_session('taken', 'silent', state => 'pending');
+	command('taken', 'start_session', '20 min');
 	command('never', 'start_session', '20 min');
 	command('acknowledged', 'start_session', '20 min', sent => '20 min', acknowledged => '9 min', status => 'ack');
 	command('executed', 'start_session', '20 min', sent => '20 min', status => 'failed', error => 'no such image');
@@ -170,6 +173,9 @@ subtest 'pending' => sub {
 	is_deeply([ map { $_->{action} } $hub->commands_of($_) ], ['stop_session'], "$_: what may start late is stopped") for qw(acknowledged executed);
 	$r->live_through(600);
 	is_deeply([ $r->db->selectrow_array("SELECT state, termination_reason FROM sessions WHERE id = 'nobody'") ], [ 'failed', 'no_agent' ], 'nobody was to start it');
+	is_deeply([ $r->db->selectrow_array("SELECT state, termination_reason FROM sessions WHERE id = 'taken'") ], [ 'failed', 'timeout' ], 'a start that the hub accepted has ten minutes too');
+	$r->pass;
+	is_deeply([ map { $_->{action} } $hub->commands_of('taken') ], [ 'start_session', 'stop_session' ], '... and is not sent twice');
 
 	leaves('starter');
 	$r->live_through(660);
