@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "postgres/audit.hpp"
 #include "postgres/store.hpp"
 #include "postgres/user_error.hpp"
 
@@ -14,7 +15,7 @@ using Texts = std::vector<std::optional<std::string>>;
 
 std::string dump(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
 
-std::string kind_of(const Verdict& verdict) { return verdict.action == Action::finalize ? "finalize" : "force"; }
+const char* kind_of(const Verdict& verdict) { return verdict.action == Action::finalize ? "finalize" : "force"; }
 
 // A hold that was committed while a closing was under way: it is taken back and made again without it.
 struct HeldMeanwhile {};
@@ -181,18 +182,13 @@ std::map<std::string, PgStore::Image> PgStore::write_theirs(const PassStart& pas
   for (Rows::Row row : rows)
     if (!images.emplace(row.text("key"), Image{row.text("before"), row.text("after")}).second) throw two_rows();
   if (rows.affected() != images.size()) throw two_rows();
-  if (!b_.mapping.audit || images.empty()) return images;
-  Texts audited, changes;
+  std::vector<Change> changes;
   for (const Closing* closing : wanted) {
-    const auto image = images.find(closing->tracked->session.key);
-    if (image == images.end()) continue;
-    audited.push_back(image->first);
     const Verdict& v = closing->verdict;
-    // The images are JSON already: parsed and printed again they would cost more than the update.
-    changes.push_back("{\"action\": \"" + kind_of(v) + "\", \"rule\": \"" + std::string(v.rule) + "\", \"reason\": " + dump(v.reason) +
-                      ", \"pass_id\": " + std::to_string(pass.pass_id) + ", \"before\": " + image->second.before + ", \"after\": " + image->second.after + "}");
+    if (const auto image = images.find(closing->tracked->session.key); image != images.end())
+      changes.push_back({image->first, kind_of(v), v.rule, v.reason, pass.pass_id, image->second.before, image->second.after});
   }
-  query_batch(sql_.audit(), {Param::texts(audited), Param::texts(changes), Param::text("system:session_reconciler"), Param::time(at), Param::text("session")});
+  write_audit(b_.mapping, changes, at);
   return images;
 }
 
