@@ -161,6 +161,15 @@ std::string Statements::agents() const {
          a.qualified + " AS a WHERE " + in("a", a.id) + " = ANY($1::text[]::" + a.id.type + "[])";
 }
 
+std::string Statements::knows_agent() const {
+  // Whatever was typed must not fail the cast to the column's type.
+  const auto has = [](const std::string& table, const Column& column) {
+    return "EXISTS (SELECT FROM " + table + " AS x WHERE " + (textual(column) ? in("x", column) + " = " + cast("$1::text", column) : as_text("x", column) + " = $1::text") + ")";
+  };
+  const std::string sessions = has(m_.sessions.qualified, *m_.sessions.agent);
+  return "SELECT " + (m_.agents ? has(m_.agents->qualified, m_.agents->id) + " OR " + sessions : sessions);
+}
+
 std::string Statements::agent_namespaces() const {
   const AgentsTable& a = *m_.agents;
   return "SELECT " + as_text("a", a.id) + " AS id, " + in("a", *a.metadata) + "->>'namespace' AS namespace FROM " + a.qualified +

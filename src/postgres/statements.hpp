@@ -33,6 +33,8 @@ class Statements {
   std::string payloads() const;
   // $1 agent ids; columns id, heartbeat (timestamptz), approved (bool).
   std::string agents() const;
+  // $1 agent id; one boolean: whether a row of the agents table or a session has it.
+  std::string knows_agent() const;
   // $1 agent ids; columns id, namespace.
   std::string agent_namespaces() const;
   // $1 limit; column agent, distinct.
