@@ -23,9 +23,9 @@ struct HeldMeanwhile {};
 // Locked: somebody holds the row. Nothing is wrong with the session; the next pass comes again.
 bool passing(const PostgresError& e) { return e.is("55P03") || e.is("40001") || e.is("40P01"); }
 
-// A person's cancel is for the whole pass, and so is the statement_timeout of a session that CALLs it. The worker's own
-// is for each transaction: some row of it hangs.
-bool ends_pass(const PostgresError& e, TransactionMode mode) { return e.cancelled() && !(e.timed_out() && mode == TransactionMode::worker); }
+// A person's cancel is for the whole pass, and so is the statement_timeout of a session that CALLs it. Ours is for each
+// transaction: some row of it hangs.
+bool ends_pass(const PostgresError& e, const Transactions& transactions) { return e.cancelled() && !(e.timed_out() && transactions.own_time_limit()); }
 
 PostgresError two_rows() {
   return PostgresError(sqlstate_code("21000"), "closing one session would write two rows", {},
@@ -41,9 +41,9 @@ Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing
   try {
     return finish_once(pass, all, budget);
   } catch (const PostgresError& e) {
-    // A table or column that is missing is not one row's fault: the binding is broken.
-    const bool structural = e.is("42P01") || e.is("42703");
-    if (ends_pass(e, transactions_.mode()) || structural || transactions_.mode() == TransactionMode::caller) throw;
+    if (ends_pass(e, transactions_) || transactions_.mode() == TransactionMode::caller) throw;
+    // A table or column that is missing is not one row's fault, unless it is only a trigger's.
+    if ((e.is("42P01") || e.is("42703")) && !still_loads(b_.binding.id, transactions_)) throw;
   }
   // One row spoils a batch: row by row, so that it spoils itself only.
   Finished sum;
@@ -57,7 +57,7 @@ Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing
       if (one.budget_frees) sum.budget_frees = one.budget_frees;
     } catch (const PostgresError& e) {
       ++sum.skipped;
-      if (ends_pass(e, transactions_.mode())) throw;
+      if (ends_pass(e, transactions_)) throw;
       // A right that is missing for every row is the binding's matter, for one row that row's.
       if (e.is("42501") && ++refused == all.size() && all.size() > 1) throw;
       if (passing(e)) {
