@@ -67,8 +67,10 @@ subtest 'a fresh heartbeat, and a hub that does not have the agent' => sub {
 	is($space->state_of('absent'), 'terminating', '... which closes nothing');
 	is(running(), $all, '... nor what runs there');
 	$hub->fault({ match => { method => 'GET', agent => 'elsewhere' }, kind => 'status 404', body => '{"error":"Agent not found"}', content_type => 'application/json' });
+	live(2, 'elsewhere');
+	is($r->stuck('absent')->{agent_evidence}, 'unknown', 'a hub that never heard of it is another hub');
 	live(8);
-	is($r->stuck('absent')->{agent_evidence}, 'unknown', 'a hub that never heard of it is another hub, also when it falls silent');
+	is($r->stuck('absent')->{agent_evidence}, 'unknown', '... also when the agent falls silent');
 	is(running(), $all, '... and proves nothing');
 	$hub->fault;
 	$r->do("DELETE FROM sessions WHERE id = 'absent'");
