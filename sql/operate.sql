@@ -79,6 +79,21 @@ SELECT hold_session('t1', '2001-01-01', 'too late');
 SELECT hold_session('T1', 'infinity', 'no such id');
 SELECT retry_session('t1', ' ');
 
+-- ---- A typo in what is told about an agent
+SELECT agent_disconnected('a1');
+SELECT agent_disconnected('al');
+SELECT agent_connected('al'), agent_connected('a1');
+BEGIN;  -- rolled back: a table that is attached would bring a worker
+SET LOCAL client_min_messages = warning;
+CREATE TABLE agents (agent_id uuid PRIMARY KEY, last_heartbeat timestamptz);
+INSERT INTO agents VALUES ('00000000-0000-0000-0000-000000000001');
+CREATE TABLE others (id text PRIMARY KEY, state text, agent_id uuid);
+SELECT count(*) > 0 AS attached FROM attach_sessions('others');
+SET LOCAL client_min_messages = notice;
+SELECT agent_connected('00000000-0000-0000-0000-000000000001', sessions => 'others');
+SELECT agent_connected('no uuid', sessions => 'others');
+ROLLBACK;
+
 -- ---- Everything is on record, and stays there
 SELECT kind, session_id, from_state, to_state, reason, rule, evidence->>'allowed' AS allowed FROM reconciler.event
   WHERE kind NOT IN ('force', 'policy_changed', 'attached') ORDER BY id;

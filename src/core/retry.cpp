@@ -36,7 +36,7 @@ const Command* applications_command(const Facts& f) {
 // A start is sent again as it was, or not at all: what the application asked for is on record, and no agent took it over.
 bool startable(const Facts& f) {
   const Command* start = newest_start(f);
-  return start && start->sendable && !acknowledged(*start);
+  return start && start->sendable && !start_taken_over(f);
 }
 
 // An open command, until when, and who sent it.

@@ -74,7 +74,9 @@ bool rests_from_sight(const Policy*, const CommandHistory&, Time now);
 
 // The start that is the session's newest command; nullptr: there is none, or another one came after.
 const Command* newest_start(const Facts&);
-// The agent acknowledged the start, has had its time, and is there.
+// Since when the start is with the agent, or on its way there.
+std::optional<Time> start_taken_over(const Facts&);
+// It was taken over, has had its time, and the agent is there.
 bool start_timed_out(const Facts&);
 // What its agent may still have of a session that is closed without it.
 Owed owed_by(const Facts&);

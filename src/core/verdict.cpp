@@ -143,7 +143,7 @@ constexpr std::array table{
     Rule{"no_agent", "it names no agent", rules::no_agent, true},
     Rule{"agent_gone", "its agent is gone for long enough", rules::agent_gone, true},
     Rule{"agent_gone_waiting", "its agent is gone, not yet for long enough", rules::agent_gone_waiting, true},
-    Rule{"start_acknowledged", "its agent acknowledged the start", rules::start_acknowledged, true},
+    Rule{"start_acknowledged", "its start was acknowledged", rules::start_acknowledged, true},
     Rule{"command_open", "a command is under way", rules::command_open, true},
     Rule{"agent_unknown", "whether its agent is there is not known", rules::agent_unknown, true},
     Rule{"tries_spent", "it was tried often or long enough", rules::tries_spent, true},

@@ -148,7 +148,11 @@ void Exchange::start(Flight flight) {
 std::optional<Exchange::Reply> Exchange::reply_without_asking(const Flight& flight) const {
   const Address& address = addresses_[flight.ask.address];
   if (!address.trouble.empty()) return not_asked(address.trouble, true);
-  if (!address.given_up.empty()) return not_asked(address.given_up, false);
+  if (!address.given_up.empty()) {
+    Reply reply = not_asked(address.given_up, false);
+    reply.unanswered = address.unanswered > 0;
+    return reply;
+  }
   if (address.denied) return Reply{*address.denied, false, false};
   if (!is_target(flight.ask.request.target))
     return not_asked("the request to " + address.text + " would not go to a plain path", false);

@@ -27,6 +27,9 @@ class Exchange {
     bool refused = false;  // our own configuration forbids the request: response.error says why
     bool asked = true;     // false: known without asking, since this call has heard it before
     bool answered() const { return response.result == http::Response::Result::answered; }
+    bool unanswered = false;  // not asked: it took others of this call and did not answer them
+    // Somebody took the request, or our own configuration does not let us know.
+    bool somebody() const { return refused || unanswered || response.result != http::Response::Result::not_sent; }
     bool unauthorized() const { return refused || (answered() && (response.status == 401 || response.status == 403)); }
   };
   using Then = std::function<void(const Reply&)>;  // may ask() more

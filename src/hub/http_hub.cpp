@@ -77,7 +77,7 @@ std::map<std::string, Sighting> HttpHub::look(const std::vector<std::string>& id
   Voices all = profile.can_list() ? ask_lists(impl_->exchange, profile, ids)
                                   : ask_one_by_one(impl_->exchange, profile, ids);
   for (auto& [id, voices] : all) {
-    for (Voice& voice : voices) voice.recent = impl_->recent(voice.address);
+    for (Voice& voice : voices) voice.recent = voice.recent || impl_->recent(voice.address);
     sightings[id] = profile.authoritative() ? judge_connection(id, voices) : first_known(id, voices);
     if (profile.authoritative()) impl_->remember_home(id, voices);
   }

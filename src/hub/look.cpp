@@ -16,6 +16,7 @@ struct Listing {
   int pages = 0;
   std::optional<std::string> next;
   Voice::Kind outcome = Voice::Kind::silent;
+  bool somebody = true;  // not answered: whether somebody took the request
   std::string detail;
 };
 
@@ -74,6 +75,7 @@ class ListReader {
   void break_off(std::size_t address, const Exchange::Reply& reply, std::string why) {
     Listing& list = lists_[address];
     list.outcome = reply.unauthorized() ? Voice::Kind::unauthorized : Voice::Kind::silent;
+    list.somebody = reply.somebody();
     list.detail = std::move(why);
     exchange_.note(address, reply, false);
   }
@@ -88,6 +90,7 @@ Voice voice_of(const Listing& list, const std::string& address, const std::strin
   Voice voice;
   voice.address = address;
   voice.kind = list.outcome;
+  voice.recent = list.somebody;
   voice.detail = list.detail;
   if (voice.kind != Voice::Kind::answered) return voice;
   voice.hub = list.hub;
@@ -144,6 +147,7 @@ Voices ask_one_by_one(Exchange& exchange, const Profile& profile, const std::vec
   auto heard = [&](std::size_t id, std::size_t address, const Exchange::Reply& reply) {
     Voice voice;
     voice.address = exchange.address(address);
+    voice.recent = reply.somebody();
     std::optional<Profile::OneAgent> answer;
     if (reply.answered() && !reply.unauthorized())
       answer = profile.read_agent(ids[id], reply.response.status, reply.response.body);

@@ -50,8 +50,8 @@ std::string joined_instances(const std::vector<Voice>& voices) {
   return joined;
 }
 
-// No address speaks for the fleet: all that answered lately have to say that the agent is not connected to
-// them, and one of them has to know it.
+// No address speaks for the fleet: all that were there lately have to say that the agent is not connected
+// to them, and one of them has to know it.
 Sighting judge_instances(const std::string& agent, const std::vector<Voice>& voices) {
   const Voice* any = first(voices, answered);
   auto unknown = [&](const std::string& why) {
@@ -60,7 +60,7 @@ Sighting judge_instances(const std::string& agent, const std::vector<Voice>& voi
     return sighting;
   };
   if (const Voice* missing = first(voices, [](const Voice& v) { return v.recent && !answered(v); }))
-    return unknown(missing->address + " answered in the last 10 minutes and does not now: " + missing->detail);
+    return unknown(missing->address + " was there in the last 10 minutes and does not answer now: " + missing->detail);
   if (const Voice* unclear = first(voices, [](const Voice& v) { return says(v, Status::unclear); }))
     return unknown(unclear->address + " does not say whether it knows the agent");
   const Voice* knows = first(voices, [](const Voice& v) { return says(v, Status::disconnected); });

@@ -11,7 +11,7 @@ namespace reconciler {
 // What one address said about one agent in this look.
 struct Voice {
   std::string address;
-  bool recent = false;  // it answered in the last 10 minutes, before this look
+  bool recent = false;  // in the last 10 minutes it answered properly, or it is there now, whatever it says
   enum class Kind { silent, unauthorized, answered } kind = Kind::silent;
   // Answered. unknown_agent: the address surely does not know it (its own word, or absent from a complete
   // list); absent from an incomplete list is `unclear`.

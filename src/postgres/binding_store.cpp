@@ -7,6 +7,7 @@
 #include "postgres/role.hpp"
 #include "postgres/settings.hpp"
 #include "postgres/statements.hpp"
+#include "postgres/transaction.hpp"
 #include "postgres/user_error.hpp"
 
 namespace reconciler {
@@ -230,6 +231,15 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
   b.agents_table = out.mapping.agents.has_value();
   b.commands_table = out.mapping.commands.has_value();
   return out;
+}
+
+bool still_loads(int id, Transactions& transactions) {
+  try {
+    transactions.run("reading a binding", [&] { as_extension_owner([&] { load_binding(id); }); });
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
 }
 
 std::vector<AttachedBinding> bindings_to_show(std::optional<Oid> sessions) {

@@ -12,6 +12,8 @@
 
 namespace reconciler {
 
+class Transactions;
+
 struct AttachedBinding {
   Binding binding;
   Mapping mapping;
@@ -34,6 +36,8 @@ int one_binding(std::optional<Oid> sessions);
 // Throws UserError (55000 or 42703) when the table, a column or a related table has vanished: the binding is broken.
 // `policy_overrides`: {"state": {"column": value}}, for a what-if.
 AttachedBinding load_binding(int id, const std::string& policy_overrides = "{}");
+// Whether table and columns are there as attached; in a transaction of its own.
+bool still_loads(int id, Transactions&);
 
 // For the Look functions: all bindings, or that of `sessions`. Where all are wanted, one that does not load is a WARNING
 // to the client: the others are to be seen.

@@ -1,6 +1,7 @@
 // Acting functions that write a user's table: in the caller's transaction, as the table's owner, with an event.
 #include <nlohmann/json.hpp>
 
+#include "postgres/audit.hpp"
 #include "postgres/clock.hpp"
 #include "postgres/cells.hpp"
 #include "postgres/shmem.hpp"
@@ -86,21 +87,24 @@ Outcome put_back(const Undoable& e, Duration hold_for) {
   refuse_copy(b);
   if (done_before) return {"already_undone", "this event was undone before"};
   const Statements statements(b.mapping);
+  const std::string why = "undo of event " + std::to_string(e.id);
+  const Time now = database_now();
   const Rows rows = as_role(b.mapping.sessions.owner, [&] {
-    return query(statements.undo(), {Param::text(e.session), Param::jsonb(std::string_view(e.before)), Param::jsonb(std::string_view(e.after))});
+    Rows put_back = query(statements.undo(), {Param::text(e.session), Param::jsonb(std::string_view(e.before)), Param::jsonb(std::string_view(e.after))});
+    if (put_back.size() == 1) write_audit(b.mapping, {{e.session, "undo", "operator", why, 0, e.after, put_back[0].view("after")}}, now);
+    return put_back;
   });
   if (rows.empty()) return {"changed", "session \"" + e.session + "\" is not what event " + std::to_string(e.id) + " left, or is no more: nothing was written"};
-  if (rows.size() > 1) throw UserError("21000", "undo of event " + std::to_string(e.id) + " would write two rows");
-  const Time now = database_now();
+  if (rows.size() > 1) throw UserError("21000", why + " would write two rows");
   as_extension_owner([&] {
     query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND session_id = $2", {Param::integer(b.binding.id), Param::text(e.session)});
     if (hold_for.count() > 0)
       query("INSERT INTO reconciler.hold AS h (binding_id, session_id, until, reason, actor) VALUES ($1, $2, $3, $4, $5)"
             " ON CONFLICT (binding_id, session_id) DO UPDATE SET until = greatest(h.until, excluded.until), reason = excluded.reason, actor = excluded.actor",
-            {Param::integer(b.binding.id), Param::text(e.session), Param::time(now + hold_for), Param::text("undo of event " + std::to_string(e.id)), Param::text(actor)});
+            {Param::integer(b.binding.id), Param::text(e.session), Param::time(now + hold_for), Param::text(why), Param::text(actor)});
     const std::string evidence = nlohmann::json{{"event_id", e.id}, {"held_for_seconds", hold_for.count() / 1000000}}.dump();
     write_events(b, std::nullopt, now, actor,
-                 {{.session = e.session, .kind = "undo", .from_state = e.to_state, .to_state = e.from_state, .reason = "undo of event " + std::to_string(e.id), .rule = "operator",
+                 {{.session = e.session, .kind = "undo", .from_state = e.to_state, .to_state = e.from_state, .reason = why, .rule = "operator",
                    .evidence = evidence, .before = e.after, .after = rows[0].text("after")}});
   });
   return {"undone", "session \"" + e.session + "\" is " + e.from_state + " again, held until " + time_cell(now + hold_for)};
@@ -131,7 +135,9 @@ RECONCILER_SQL_FUNCTION(request_termination) {
   const Statements statements(b.mapping);
   const Time now = database_now();
   const Rows rows = as_role(b.mapping.sessions.owner, [&] {
-    return query(statements.set_state(), {Param::text(key), Param::text(tracked.session.state), Param::text(wanted), Param::time(now)});
+    Rows written = query(statements.set_state(), {Param::text(key), Param::text(tracked.session.state), Param::text(wanted), Param::time(now)});
+    if (written.size() == 1) write_audit(b.mapping, {{key, "request_termination", "operator", reason, 0, written[0].view("before"), written[0].view("after")}}, now);
+    return written;
   });
   if (rows.size() != 1) throw UserError("40001", "session \"" + key + "\" changed meanwhile", "Look at it again, then repeat.");
   // Its age counts from here whatever the application's column says: nothing was asked of an agent before.

@@ -17,11 +17,13 @@ int tell(Presence presence, const std::string& agent, const std::string& incarna
     throw UserError("22023", "an agent_id is required", "It is what the sessions table's agent column holds.");
   const std::string who = acting_role();
   int told = 0;
+  bool known = false;
   for (int id : as_extension_owner([&] { return binding_ids(sessions); })) {
     AttachedBinding binding = as_extension_owner([&] { return load_binding(id); });
     if (!binding.binding.agent_mapped) continue;
     ++told;
     PgStore store(std::move(binding), TransactionMode::caller);
+    known = known || store.knows(agent);
     Observation seen;
     seen.presence = presence;
     seen.at = store.now();
@@ -37,6 +39,8 @@ int tell(Presence presence, const std::string& agent, const std::string& incarna
       return accumulate(before, mine, store.binding().limits);
     });
   }
+  if (told > 0 && !known)
+    notice("agent \"" + agent + "\" is named by no session and no agents table", "It is recorded all the same. If it is a typo: the agent_id is what the sessions table's agent column holds.");
   if (told > 0) shared::wake_worker_at_commit();
   return told;
 }

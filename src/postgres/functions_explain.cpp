@@ -77,7 +77,9 @@ void explain_deed(Steps& steps, PgStore& store, const Seen& seen) {
   const AttachedBinding& b = store.attached();
   const Session& s = seen.tracked.session;
   const Statements statements(b.mapping);
-  steps.add("write", "where", "a close would write only WHERE " + statements.where_of_close(seen.tracked.session));
+  // What is not due yet would be written with the signs of life of that moment.
+  const auto quiet_since = closes(seen.verdict) ? seen.verdict.quiet_since : std::optional(plus(seen.facts.now, -seen.facts.limits.sign_fresh_for));
+  steps.add("write", "where", "a close would write only WHERE " + statements.where_of_close(s, time_cell(quiet_since)));
   const Policy* policy = seen.facts.policy;
   if (policy && !policy->retry_action.empty() && s.agent && b.binding.hub)
     steps.add("request", policy->retry_action, as_extension_owner([&] { return request_of(b, seen.tracked, *policy); }));

@@ -13,16 +13,6 @@ namespace {
 // Class 42 is "syntax error or access rule violation": an object or a right has gone.
 bool structural(const std::string& sqlstate) { return sqlstate.starts_with("42") || sqlstate == "55000"; }
 
-// Whether the binding still loads: a table that was renamed and back while a pass ran is no broken one.
-bool loads(int id, Transactions& transactions) {
-  try {
-    transactions.run("reading a binding", [&] { as_extension_owner([&] { load_binding(id); }); });
-    return true;
-  } catch (const std::exception&) {
-    return false;
-  }
-}
-
 void mark_broken(int id, Transactions& transactions, const std::string& why) {
   transactions.run("marking a binding broken", [&] {
     as_extension_owner([&] {
@@ -103,7 +93,8 @@ PassReport run_pass(int id, TransactionMode mode, Waiter& waiter, bool ask_again
   } catch (const ExtensionMissing&) {
     throw;
   } catch (const PostgresError& e) {
-    if (!structural(e.sqlstate) || ((e.is("42P01") || e.is("42703")) && loads(id, transactions))) throw;
+    // A table that was renamed and back while a pass ran is no broken one.
+    if (!structural(e.sqlstate) || ((e.is("42P01") || e.is("42703")) && still_loads(id, transactions))) throw;
     mark_broken(id, transactions, report.why_not = e.message);
   }
   return report;

@@ -65,8 +65,8 @@ void define() {
       "A row or table that somebody else has locked is left for the next pass. Zero: no limit of its own.",
       &lock_timeout_ms, 2000, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MS, nullptr, nullptr, nullptr);
   DefineCustomIntVariable(
-      "session_reconciler.statement_timeout", "Longest time for one transaction of the worker.",
-      "In CALL reconcile() the statement_timeout of the session counts, for the whole CALL. Zero: no limit.",
+      "session_reconciler.statement_timeout", "Longest time for one transaction of a pass.",
+      "In CALL reconcile() the statement_timeout of the session, if it has one, counts instead, for the whole CALL. Zero: no limit.",
       &statement_timeout_ms, 60000, 0, INT_MAX, PGC_SUSET, GUC_UNIT_MS, nullptr, nullptr, nullptr);
   DefineCustomIntVariable(
       "session_reconciler.event_retention", "Age at which events are removed.",

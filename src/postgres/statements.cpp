@@ -69,6 +69,8 @@ std::string Statements::sign(const std::string& alias) const {
   return signs.empty() ? "NULL::timestamptz" : "greatest(" + join(signs, ", ") + ")";
 }
 
+std::string Statements::quiet(const std::string& since) const { return " AND (" + sign("s") + " > " + since + ") IS NOT TRUE"; }
+
 std::string Statements::session_list(const std::string& alias) const {
   const SessionsTable& t = m_.sessions;
   std::vector<std::string> list{as_text(alias, t.key) + " AS key",        as_text(alias, t.state) + " AS state",
@@ -167,6 +169,15 @@ std::string Statements::agents() const {
   const std::string approved = a.approval ? "coalesce(" + in("a", *a.approval) + "::text = 'approved', false)" : "true";
   return "SELECT " + as_text("a", a.id) + " AS id, " + instant("a", a.heartbeat) + " AS heartbeat, " + approved + " AS approved FROM " +
          a.qualified + " AS a WHERE " + in("a", a.id) + " = ANY($1::text[]::" + a.id.type + "[])";
+}
+
+std::string Statements::knows_agent() const {
+  // Whatever was typed must not fail the cast to the column's type.
+  const auto has = [](const std::string& table, const Column& column) {
+    return "EXISTS (SELECT FROM " + table + " AS x WHERE " + (textual(column) ? in("x", column) + " = " + cast("$1::text", column) : as_text("x", column) + " = $1::text") + ")";
+  };
+  const std::string sessions = has(m_.sessions.qualified, *m_.sessions.agent);
+  return "SELECT " + (m_.agents ? has(m_.agents->qualified, m_.agents->id) + " OR " + sessions : sessions);
 }
 
 std::string Statements::agent_namespaces() const {
@@ -273,7 +284,7 @@ std::string Statements::close() const {
   }
   // The written columns are compared with the image too: what `before` says is exactly what was overwritten.
   std::string unchanged;
-  if (!t.signs.empty()) unchanged += " AND (" + sign("s") + " > t.quiet_since) IS NOT TRUE";
+  if (!t.signs.empty()) unchanged += quiet("t.quiet_since");
   for (std::size_t i = 0; i < t.route.size(); ++i)
     unchanged += " AND " + in("o", t.route[i]) + " IS NOT DISTINCT FROM " + cast("t.route" + std::to_string(i), t.route[i]);
   for (const Column& column : written()) unchanged += " AND " + in("s", column) + " IS NOT DISTINCT FROM " + in("o", column);
@@ -318,11 +329,11 @@ std::string Statements::audit() const {
          " FROM unnest($1::text[], $2::text[]) AS t(key, changes) WHERE $3::text IS NOT NULL AND $4::timestamptz IS NOT NULL AND $5::text IS NOT NULL";
 }
 
-std::string Statements::where_of_close(const Session& session) const {
+std::string Statements::where_of_close(const Session& session, const std::optional<std::string>& quiet_since) const {
   const auto literal = [](const std::optional<std::string>& value) { return value ? quote_literal(*value) : std::string("NULL"); };
   Compared values{quote_literal(session.key), quote_literal(session.state), literal(session.agent), literal(session.runtime), literal(session.created), {}};
   for (const auto& value : session.route) values.route.push_back(literal(value));
-  return predicate(values);
+  return predicate(values) + (quiet_since && !m_.sessions.signs.empty() ? quiet(quote_literal(*quiet_since)) : "");
 }
 
 }  // namespace reconciler

@@ -37,6 +37,8 @@ class Statements {
   std::string payloads() const;
   // $1 agent ids; columns id, heartbeat (timestamptz), approved (bool).
   std::string agents() const;
+  // $1 agent id; one boolean: whether a row of the agents table or a session has it.
+  std::string knows_agent() const;
   // $1 agent ids; columns id, namespace.
   std::string agent_namespaces() const;
   // $1 limit; column agent, distinct.
@@ -58,8 +60,9 @@ class Statements {
   // $1 keys, $2 changes (json text[]), $3 actor, $4 at, $5 resource type.
   std::string audit() const;
 
-  // The WHERE of close() for one session, with its values: for explain_session().
-  std::string where_of_close(const Session&) const;
+  // The WHERE of close() for one session, with its values, and the time after which a sign of life speaks against it:
+  // for explain_session().
+  std::string where_of_close(const Session&, const std::optional<std::string>& quiet_since) const;
 
   static constexpr int session_columns = 8;  // key, state, agent, runtime, created, entered, age, sign; then the route
 
@@ -70,6 +73,7 @@ class Statements {
   Compared columns_of_batch() const;
   std::string predicate(const Compared&) const;
   std::string sign(const std::string& alias) const;
+  std::string quiet(const std::string& since) const;
   std::string image(const std::string& alias) const;
   std::vector<Column> imaged() const;
   std::vector<Column> written() const;

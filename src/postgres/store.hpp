@@ -68,6 +68,9 @@ class PgStore final : public Store {
   // The row as it is now, with the key as its column prints it; begins no episode. Empty: no such row.
   std::optional<Session> look(const std::string& typed);
 
+  // Whether anything but what was told by functions names the agent.
+  bool knows(const std::string& agent);
+
   std::map<std::string, HeartbeatLook> agents(const std::vector<std::string>& ids) override;
   std::map<std::string, AgentEvidence> evidence(const std::vector<std::string>& ids) override;
   std::map<std::string, AgentEvidence> update_evidence(const std::vector<std::string>& ids, const NextEvidence&) override;

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "postgres/audit.hpp"
 #include "postgres/store.hpp"
 #include "postgres/user_error.hpp"
 
@@ -14,7 +15,7 @@ using Texts = std::vector<std::optional<std::string>>;
 
 std::string dump(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
 
-std::string kind_of(const Verdict& verdict) { return verdict.action == Action::finalize ? "finalize" : "force"; }
+const char* kind_of(const Verdict& verdict) { return verdict.action == Action::finalize ? "finalize" : "force"; }
 
 // A hold that was committed while a closing was under way: it is taken back and made again without it.
 struct HeldMeanwhile {};
@@ -22,9 +23,9 @@ struct HeldMeanwhile {};
 // Locked: somebody holds the row. Nothing is wrong with the session; the next pass comes again.
 bool passing(const PostgresError& e) { return e.is("55P03") || e.is("40001") || e.is("40P01"); }
 
-// A person's cancel is for the whole pass, and so is the statement_timeout of a session that CALLs it. The worker's own
-// is for each transaction: some row of it hangs.
-bool ends_pass(const PostgresError& e, TransactionMode mode) { return e.cancelled() && !(e.timed_out() && mode == TransactionMode::worker); }
+// A person's cancel is for the whole pass, and so is the statement_timeout of a session that CALLs it. Ours is for each
+// transaction: some row of it hangs.
+bool ends_pass(const PostgresError& e, const Transactions& transactions) { return e.cancelled() && !(e.timed_out() && transactions.own_time_limit()); }
 
 PostgresError two_rows() {
   return PostgresError(sqlstate_code("21000"), "closing one session would write two rows", {},
@@ -40,9 +41,9 @@ Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing
   try {
     return finish_once(pass, all, budget);
   } catch (const PostgresError& e) {
-    // A table or column that is missing is not one row's fault: the binding is broken.
-    const bool structural = e.is("42P01") || e.is("42703");
-    if (ends_pass(e, transactions_.mode()) || structural || transactions_.mode() == TransactionMode::caller) throw;
+    if (ends_pass(e, transactions_) || transactions_.mode() == TransactionMode::caller) throw;
+    // A table or column that is missing is not one row's fault, unless it is only a trigger's.
+    if ((e.is("42P01") || e.is("42703")) && !still_loads(b_.binding.id, transactions_)) throw;
   }
   // One row spoils a batch: row by row, so that it spoils itself only.
   Finished sum;
@@ -56,7 +57,7 @@ Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing
       if (one.budget_frees) sum.budget_frees = one.budget_frees;
     } catch (const PostgresError& e) {
       ++sum.skipped;
-      if (ends_pass(e, transactions_.mode())) throw;
+      if (ends_pass(e, transactions_)) throw;
       // A right that is missing for every row is the binding's matter, for one row that row's.
       if (e.is("42501") && ++refused == all.size() && all.size() > 1) throw;
       if (passing(e)) {
@@ -183,18 +184,13 @@ std::map<std::string, PgStore::Image> PgStore::write_theirs(const PassStart& pas
   for (Rows::Row row : rows)
     if (!images.emplace(row.text("key"), Image{row.text("before"), row.text("after")}).second) throw two_rows();
   if (rows.affected() != images.size()) throw two_rows();
-  if (!b_.mapping.audit || images.empty()) return images;
-  Texts audited, changes;
+  std::vector<Change> changes;
   for (const Closing* closing : wanted) {
-    const auto image = images.find(closing->tracked->session.key);
-    if (image == images.end()) continue;
-    audited.push_back(image->first);
     const Verdict& v = closing->verdict;
-    // The images are JSON already: parsed and printed again they would cost more than the update.
-    changes.push_back("{\"action\": \"" + kind_of(v) + "\", \"rule\": \"" + std::string(v.rule) + "\", \"reason\": " + dump(v.reason) +
-                      ", \"pass_id\": " + std::to_string(pass.pass_id) + ", \"before\": " + image->second.before + ", \"after\": " + image->second.after + "}");
+    if (const auto image = images.find(closing->tracked->session.key); image != images.end())
+      changes.push_back({image->first, kind_of(v), v.rule, v.reason, pass.pass_id, image->second.before, image->second.after});
   }
-  query_batch(sql_.audit(), {Param::texts(audited), Param::texts(changes), Param::text("system:session_reconciler"), Param::time(at), Param::text("session")});
+  write_audit(b_.mapping, changes, at);
   return images;
 }
 

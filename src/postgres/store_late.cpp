@@ -2,6 +2,7 @@
 // until the agent has come back and got what is owed to it, the row changes, or a day has passed.
 #include <nlohmann/json.hpp>
 
+#include "postgres/audit.hpp"
 #include "postgres/store.hpp"
 
 namespace reconciler {
@@ -95,7 +96,12 @@ void PgStore::settle_late(const PassStart& pass, const Tracked& tracked, Session
     if (!due) return;
     Event event = late_report(tracked, answer == SessionAnswer::gone ? "session gone" : "changed meanwhile");
     if (answer != SessionAnswer::gone) {
-      const Rows rows = theirs([&] { return query(sql_.undo(), {session, Param::jsonb(std::string_view(before)), Param::jsonb(std::string_view(after))}); });
+      const Rows rows = theirs([&] {
+        Rows put_back = query(sql_.undo(), {session, Param::jsonb(std::string_view(before)), Param::jsonb(std::string_view(after))});
+        if (put_back.size() == 1)
+          write_audit(b_.mapping, {{tracked.session.key, "readopt", "late_agent", "readopted", pass.pass_id, after, put_back[0].view("after")}}, now());
+        return put_back;
+      });
       if (rows.size() == 1) {
         event.reason = "readopted", event.to_state = was;
         event.before = after, event.after = rows[0].text("after");

@@ -369,6 +369,15 @@ std::vector<std::string> PgStore::agents_of(const std::string& state, std::int64
   });
 }
 
+bool PgStore::knows(const std::string& agent) {
+  return transactions_.run("looking for an agent", [&] {
+    const bool looked_at = ours([&] {
+      return !query("SELECT FROM reconciler.agent_evidence WHERE binding_id = $1 AND agent_id = $2 AND source <> 'event'", {Param::integer(b_.binding.id), Param::text(agent)}).empty();
+    });
+    return looked_at || theirs([&] { return query(sql_.knows_agent(), {Param::text(agent)}).only().boolean(0); });
+  });
+}
+
 std::vector<PgStore::Covered> PgStore::coverage(Duration otherwise) {
   const auto text_of = [](Duration d) { return std::to_string(d.count()) + " microseconds"; };
   std::vector<std::string> states, thresholds;

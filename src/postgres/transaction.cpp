@@ -36,11 +36,14 @@ void limit_lock_waits() {
 void begin_worker_transaction(const char* activity) {
   SetCurrentStatementStartTimestamp();
   StartTransactionCommand();
-  // Only a client's command loop arms statement_timeout by itself.
-  const int limit = static_cast<int>(settings::statement_timeout() / milliseconds(1));
-  if (limit > 0) enable_timeout_after(STATEMENT_TIMEOUT, limit);
   PushActiveSnapshot(GetTransactionSnapshot());
   pgstat_report_activity(STATE_RUNNING, activity);
+}
+
+// Only a client's command loop arms statement_timeout by itself, and that only where its session has one.
+void arm_statement_timeout() {
+  const int limit = static_cast<int>(settings::statement_timeout() / milliseconds(1));
+  if (limit > 0) enable_timeout_after(STATEMENT_TIMEOUT, limit);
 }
 
 // The timer may have fired too late to matter: its cancel must not hit what comes next.
@@ -67,6 +70,10 @@ void quietly(Fn fn) noexcept {
 
 }  // namespace
 
+bool Transactions::own_time_limit() const {
+  return mode_ == TransactionMode::worker || (mode_ == TransactionMode::procedure && StatementTimeout == 0);
+}
+
 void Transactions::begin(const char* activity) {
   if (open_) throw std::logic_error("Transactions::run is not nestable");
   try {
@@ -75,12 +82,14 @@ void Transactions::begin(const char* activity) {
       savepoint_.context = CurrentMemoryContext;  // a commit would leave us in TopMemoryContext
       guarded([&] {
         begin_worker_transaction(activity);
+        arm_statement_timeout();
         limit_lock_waits();
         extension = lock_extension();
       });
     } else if (mode_ == TransactionMode::procedure) {
       savepoint_ = begin_subtransaction();
       guarded([&] {
+        if (own_time_limit()) arm_statement_timeout();
         limit_lock_waits();
         extension = lock_extension();
       });
@@ -110,6 +119,7 @@ void Transactions::commit() {
       MemoryContextSwitchTo(static_cast<MemoryContext>(savepoint_.context));
       break;
     case TransactionMode::procedure:
+      if (own_time_limit()) guarded([] { disarm_statement_timeout(); });
       release(savepoint_);
       savepoint_ = {};
       guarded([] {
@@ -137,6 +147,7 @@ void Transactions::roll_back() noexcept {
       MemoryContextSwitchTo(static_cast<MemoryContext>(savepoint_.context));
       break;
     case TransactionMode::procedure:
+      if (own_time_limit()) quietly([] { disarm_statement_timeout(); });
       if (savepoint_.owner) roll_back_to(savepoint_);
       savepoint_ = {};
       quietly([] {

@@ -23,9 +23,12 @@ class Transactions {
  public:
   explicit Transactions(TransactionMode mode) : mode_(mode) {}
   TransactionMode mode() const { return mode_; }
+  // Whether each run() has the time of session_reconciler.statement_timeout: not where the session of a CALL has a
+  // statement_timeout, which is for the whole CALL.
+  bool own_time_limit() const;
 
   // Runs `body`, which may use C++ freely and calls the server through Sql or guarded(). Commits when it returns;
-  // rolls back and rethrows when it throws. Not nestable (std::logic_error). lock_timeout and, in the worker,
+  // rolls back and rethrows when it throws. Not nestable (std::logic_error). lock_timeout and
   // statement_timeout are those of the settings. `activity` is what pg_stat_activity shows for the
   // worker (a CALL stays what its user typed): a literal.
   template <class Body>

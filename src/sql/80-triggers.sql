@@ -116,6 +116,7 @@ CREATE FUNCTION reconciler.check_terminal_states() RETURNS trigger
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   clash record;
+  edited text := to_jsonb(NEW)->>'state';  -- NULL: the binding's row. Only what is edited is judged.
 BEGIN
   -- A state that the column's type does not have would end every pass with an error.
   SELECT s.state, format_type(l.type, NULL) AS type, array_to_string(l.labels, ', ') AS known INTO clash
@@ -125,7 +126,7 @@ BEGIN
                     JOIN pg_enum AS e ON e.enumtypid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
                     WHERE a.attrelid = b.sessions AND a.attname = b.columns->>'state' GROUP BY e.enumtypid) AS l,
          LATERAL (SELECT unnest(CASE WHEN p.enabled THEN ARRAY[p.state, p.becomes, p.completed_becomes] ELSE ARRAY[p.state] END)
-                    FROM reconciler.policy AS p WHERE p.binding_id = b.binding_id) AS s(state)
+                    FROM reconciler.policy AS p WHERE p.binding_id = b.binding_id AND p.state = edited) AS s(state)
     WHERE b.binding_id = NEW.binding_id AND s.state <> ALL (l.labels)
     ORDER BY s.state LIMIT 1;
   IF FOUND THEN
@@ -135,7 +136,7 @@ BEGIN
   SELECT p.state, p.becomes, p.state = ANY (b.terminal_states) AS ended,
          format('Terminal states of %I.%I: %s.', b.schema_name, b.table_name, array_to_string(b.terminal_states, ', ')) AS known INTO clash
     FROM reconciler.binding AS b JOIN reconciler.policy AS p USING (binding_id)
-    WHERE b.binding_id = NEW.binding_id AND (p.state = ANY (b.terminal_states) OR (p.enabled AND p.becomes <> ALL (b.terminal_states)))
+    WHERE b.binding_id = NEW.binding_id AND (edited IS NULL OR p.state = edited) AND (p.state = ANY (b.terminal_states) OR (p.enabled AND p.becomes <> ALL (b.terminal_states)))
     ORDER BY p.state LIMIT 1;
   IF FOUND AND clash.ended THEN
     RAISE EXCEPTION 'state "%" is terminal and can''t have a policy', clash.state USING ERRCODE = 'check_violation',

@@ -33,6 +33,16 @@ SELECT matches(pg_temp.refused('UPDATE reconciler.policy SET ' || change), said,
   ($$completed_becomes = 'running' WHERE state = 'terminating'$$, 'done'),
   ($$completed_becomes = NULL WHERE state = 'terminating'$$, 'done')) AS t(change, said);
 
+-- One that was there before such states were refused is no matter of the others.
+ALTER TABLE reconciler.policy DISABLE TRIGGER checked_states;
+INSERT INTO reconciler.policy (binding_id, state, enabled) VALUES (:id, 'sleeping', false);
+ALTER TABLE reconciler.policy ENABLE TRIGGER checked_states;
+SELECT matches(pg_temp.refused(statement), said, statement) FROM (VALUES
+  ($$UPDATE reconciler.policy SET becomes = 'terminated' WHERE state = 'terminating'$$, '^done'),
+  ($$UPDATE reconciler.binding SET terminal_states = terminal_states || 'failed'::text$$, '^done'),
+  ($$UPDATE reconciler.policy SET enabled = true WHERE state = 'sleeping'$$, '^23514 / "sleeping" is no label'),
+  ($$DELETE FROM reconciler.policy WHERE state = 'sleeping'$$, '^done')) AS t(statement, said);
+
 -- Who names one binding's row changes that row.
 INSERT INTO boxes VALUES ('b1', 'running', 'a', now());
 SELECT is((SELECT note FROM session_coverage('boxes') WHERE state = 'running'),

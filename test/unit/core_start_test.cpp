@@ -48,6 +48,43 @@ TEST(Start, TheStatusAloneAcknowledgesToo) {
   EXPECT_EQ(w.verdict().action, Action::retry);
 }
 
+TEST(Start, OfOursIsAcknowledgedWhenTheHubAcceptedIt) {
+  World w = pending_for(hours(1));
+  w.other("start_session", ago(hours(1)));
+  w.episode.hub_command_id = "ours", w.episode.accepted_at = ago(minutes(10) - tick);
+  Verdict v = w.verdict();
+  EXPECT_EQ(v.rule, "start_acknowledged");
+  EXPECT_EQ(v.action, Action::wait);
+  EXPECT_EQ(v.due, noon + tick);
+  EXPECT_NE(v.text.find("the hub accepted our start"), std::string::npos) << v.text;
+  w.episode.accepted_at = ago(minutes(10));
+  v = w.verdict();
+  EXPECT_EQ(v.action, Action::force);
+  EXPECT_EQ(v.reason, "timeout");
+  EXPECT_EQ(v.owes, Owed::stop);
+  EXPECT_TRUE(w.stuck());
+}
+
+// Where the hub writes it to the command table, its row tells more than the hub's answer did.
+TEST(Start, OfOursIsAcknowledgedByItsRowWhereThereIsOne) {
+  World w = pending_for(hours(1));
+  w.episode.hub_command_id = w.other("start_session", ago(minutes(6))).id;
+  w.episode.accepted_at = ago(minutes(6));
+  EXPECT_EQ(w.verdict().action, Action::retry) << "no agent has acknowledged it";
+  w.commands->newest_other->acknowledged = ago(minutes(5));
+  EXPECT_EQ(w.verdict().rule, "start_acknowledged");
+}
+
+TEST(Start, ThatAnotherIncarnationWasToldIsSentAgain) {
+  World w = pending_for(hours(1));
+  w.other("start_session", ago(hours(1)));
+  w.episode.incarnation = w.evidence->last.incarnation = "first";
+  w.episode.accepted_at = ago(minutes(6));
+  EXPECT_EQ(w.verdict().rule, "start_acknowledged");
+  w.evidence->last.incarnation = "second";
+  EXPECT_EQ(w.verdict().action, Action::retry);
+}
+
 TEST(Start, FailsTenMinutesAfterItsAcknowledgement) {
   World w = pending_for(hours(1));
   w.other("start_session", ago(minutes(30))).acknowledged = ago(minutes(10) - tick);

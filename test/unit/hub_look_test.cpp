@@ -192,6 +192,17 @@ TEST_F(HubLook, AnInstanceThatAnsweredLatelyIsMissed) {
   EXPECT_NE(sighting.detail.find(b), std::string::npos) << sighting.detail;
 }
 
+// A replica that is ill holds its agents, however long it is ill; one that is taken away does not.
+TEST_F(HubLook, AnInstanceThatSaysAnythingIsThere) {
+  FaultServer a(lists(instance("A", {{"y", "disconnected"}})));
+  world.options.total_timeout = milliseconds(300);
+  for (const Play& play : {answer(503, ""), answer(200, "<html>"), error(401, "unauthorized"), never()}) {
+    FaultServer b(always(play));
+    Sighting sighting = look(*world.hub({a.url(), b.url()}), "y");
+    EXPECT_EQ(sighting.presence, Presence::unknown) << sighting.detail;
+  }
+}
+
 // ---- credentials
 
 class HubCredentials : public HubLook {

@@ -118,6 +118,13 @@ sub seven_steps
 	$r->live_through(120);
 	is(scalar $r->events('force'), 1, 'closed once');
 	is($r->one('SELECT count(*) FROM stuck_sessions()'), 0, 'nothing is stuck any more');
+
+	# What people do is in the platform's audit log as well.
+	my $audited = "SELECT changes->>'action' || ': ' || (changes->'before'->>'state') || ' > ' || (changes->'after'->>'state') || ', ' || (changes->>'reason') FROM audit_log WHERE resource_id = ? ORDER BY id DESC LIMIT 1";
+	$r->one("SELECT outcome FROM undo_event($force->{id})");
+	is($r->one($audited, 'admin-brave-f7b5e0f5'), "undo: terminated > terminating, undo of event $force->{id}", 'an undo is audited');
+	$r->one("SELECT request_termination('admin-firefox-d020bb30', 'user has left')");
+	is($r->one($audited, 'admin-firefox-d020bb30'), 'request_termination: running > terminating, user has left', '... and so is a termination');
 	$hub->end;
 	return;
 }

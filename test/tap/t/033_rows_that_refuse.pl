@@ -14,7 +14,9 @@ $r->do(<<'END_SQL');
 CREATE FUNCTION on_closing() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   CASE old.id
-    WHEN 'hangs' THEN PERFORM pg_sleep(300);
+    WHEN 'hangs', 'lingers' THEN PERFORM pg_sleep(300);
+    WHEN 'misses' THEN PERFORM FROM notes;
+    WHEN 'mistakes' THEN UPDATE sessions SET note = '' WHERE id = old.id;
     WHEN 'raises' THEN RAISE EXCEPTION 'not this one';
     WHEN 'cancels' THEN RAISE EXCEPTION 'not that one' USING ERRCODE = 'query_canceled';
     ELSE NULL;
@@ -91,6 +93,27 @@ subtest 'somebody has locked the table' => sub {
 	$other->rollback;
 	$r->pass;
 	is(left(), '', 'which closes them all');
+};
+
+subtest 'a trigger misses a table, and a column' => sub {
+	for my $row ('misses', 'mistakes')
+	{
+		due('a', $row, 'z');
+		$r->pass;
+		is(left(), $row, 'the others are closed');
+		like(($r->events('quarantine', $row))[0]{evidence}{error}{message}, qr/does not exist$/, '... and it is set aside, with the reason');
+		is($r->one('SELECT mode FROM reconciler.binding'), 'enforce', '... the table is not broken');
+	}
+};
+
+subtest 'a CALL of a session without a statement_timeout has that of the reconciler' => sub {
+	due('a', 'lingers', 'z');
+	$r->do("SET session_reconciler.statement_timeout = '1 s'");
+	$r->pass for 1, 2;    # one timeout a batch: what comes after that row is the next pass' matter
+	is(left(), 'lingers', 'the others are closed');
+	is(($r->events('quarantine', 'lingers'))[0]{evidence}{error}{sqlstate}, '57014', '... and what hangs is set aside');
+	is($r->one('SELECT pg_sleep(1.2) IS NOT NULL'), 1, 'after the CALL it limits nothing');
+	$r->do('RESET session_reconciler.statement_timeout');
 };
 
 my $blamed = set_aside();

@@ -14,7 +14,8 @@ $r->do(<<'END');
 CREATE TABLE agent_commands (command_id text PRIMARY KEY, session_id text, action text NOT NULL, status text NOT NULL, payload jsonb,
   created_at timestamptz, sent_at timestamptz, acknowledged_at timestamptz, completed_at timestamptz, error text)
 END
-$r->sessions_at($hub, { disconnect_cleanup => JSON::PP::true });
+$r->do('CREATE TABLE audit_log (actor text, action text, resource_id text, changes jsonb, at timestamptz)');
+$r->sessions_at($hub, { disconnect_cleanup => JSON::PP::true, audit_table => 'audit_log' });
 # Each pass is one that the test calls for. Attaching asks for a worker.
 sub stop_worker
 {
@@ -100,6 +101,8 @@ subtest 'readopt' => sub {
 	is($r->state_of($_), 'terminated', "$_: stays closed") for qw(ended nobody-knows);
 	is_deeply([ map { "$_->{session_id} $_->{reason}" } sort { $a->{session_id} cmp $b->{session_id} } grep { $_->{session_id} ne 'on-late' } $r->events('late_report') ],
 		[ 'ended session gone', 'lives readopted' ], 'two events');
+	is_deeply([ $r->column("SELECT changes->>'action' || ' > ' || (changes->'after'->>'state') FROM audit_log WHERE resource_id = 'lives' ORDER BY at") ],
+		[ 'force > terminated', 'readopt > running' ], '... and the application has it in its audit');
 	is($r->episode('nobody-knows')->{owed}, 'readopt', 'what nobody knows is asked about again');
 	is($hub->seen_of($_)->{posts}, 0, "$_: no stop") for qw(lives ended nobody-knows);
 	$r->do("UPDATE reconciler.policy SET late_return = DEFAULT WHERE state = 'running'");
@@ -153,6 +156,9 @@ subtest 'pending' => sub {
 	comes('starter');
 	$r->add_session($_, 'starter', state => 'pending') for qw(never acknowledged executed unrecorded);
 	$r->add_session('nobody', undef, state => 'pending');
+	$hub->control(fake_agents => { ids => ['silent'] });    # takes every command, and never says what became of it
+	$r->add_session('taken', 'silent', state => 'pending');
+	command('taken', 'start_session', '20 min');
 	command('never', 'start_session', '20 min');
 	command('acknowledged', 'start_session', '20 min', sent => '20 min', acknowledged => '9 min', status => 'ack');
 	command('executed', 'start_session', '20 min', sent => '20 min', status => 'failed', error => 'no such image');
@@ -170,6 +176,9 @@ subtest 'pending' => sub {
 	is_deeply([ map { $_->{action} } $hub->commands_of($_) ], ['stop_session'], "$_: what may start late is stopped") for qw(acknowledged executed);
 	$r->live_through(600);
 	is_deeply([ $r->db->selectrow_array("SELECT state, termination_reason FROM sessions WHERE id = 'nobody'") ], [ 'failed', 'no_agent' ], 'nobody was to start it');
+	is_deeply([ $r->db->selectrow_array("SELECT state, termination_reason FROM sessions WHERE id = 'taken'") ], [ 'failed', 'timeout' ], 'a start that the hub accepted has ten minutes too');
+	$r->pass;
+	is_deeply([ map { $_->{action} } $hub->commands_of('taken') ], [ 'start_session', 'stop_session' ], '... and is not sent twice');
 
 	leaves('starter');
 	$r->live_through(660);

@@ -108,6 +108,55 @@ subtest 'most are gone' => sub {
 	$hub->end;
 };
 
+subtest 'the only agent of a platform dies' => sub {
+	my $hub = platform('only_agent', 1, 3);
+	$r->add_session("ending-$_", 'a1', age => '0 s') for 1 .. 3;
+	fleet($hub, 'disconnected', 1);
+	$r->live_through(720);
+	is($r->one("SELECT string_agg(DISTINCT state || ' ' || termination_reason, ', ') FROM sessions WHERE id LIKE 'ending-%'"), 'terminated agent_unavailable', 'what its users ended has ended');
+	is($r->one("SELECT string_agg(DISTINCT state || ' ' || termination_reason, ', ') FROM sessions WHERE id LIKE 's-%'"), 'terminated agent_disconnected', 'and so has what it ran');
+	is(status()->{brake_tripped_at}, undef, '... without a brake');
+	$hub->end;
+};
+
+# Pools, as the hub's list labels them: four agents of eu, eight of us, two running sessions on each.
+subtest 'pools that are lost' => sub {
+	my $hub = platform('pools', 12, 2);
+	my %pool = (eu => [ 1 .. 4 ], us => [ 5 .. 12 ]);
+	my $pool = sub { my ($name, $status) = @_; $hub->control(fake_agents => { ids => [ map { "a$_" } @{ $pool{$name} } ], pool => $name, status => $status }) };
+	my $left = sub { [ map { scalar $r->one("SELECT count(*) FROM sessions WHERE state = 'running' AND agent_id = ANY (?)", [ map { "a$_" } @{ $pool{$_} } ]) } qw(eu us) ] };
+	$pool->($_, 'connected') for qw(eu us);
+	$r->add_session("ending-$_", $_ eq 'eu' ? 'a1' : 'a5', age => '0 s') for qw(eu us);
+	$r->pass;
+
+	$pool->('us', 'disconnected');
+	$r->live_through(10);
+	$pool->('eu', 'disconnected');
+	$r->live_through(660, 30);
+	is_deeply($left->(), [ 8, 16 ], 'of all pools, nothing that runs is closed');
+	like(status()->{brake_why}, qr/^all 12 agents seen present within 30 minutes are gone/, '... and the brake says why');
+	is($r->one("SELECT count(*) FROM sessions WHERE id LIKE 'ending-%' AND state = 'terminated'"), 2, '... what users ended has ended all the same');
+	$pool->('us', 'connected');
+	$r->live_through(120, 30);
+	is_deeply($left->(), [ 0, 16 ], 'one pool is back and lives on; the other is closed');
+	is(status()->{brake_tripped_at}, undef, '... since the brake let go');
+	is($r->one("SELECT count(*) FROM reconciler.event WHERE kind = 'force' AND session_id NOT LIKE 'ending-%'"), 8, '... eight in all');
+	$r->live_through(600, 60);
+	is_deeply($left->(), [ 0, 16 ], '... and it stays so');
+	$hub->end;
+};
+
+subtest 'one pool is lost while another lives' => sub {
+	my $hub = platform('one_pool', 12, 2);
+	fleet($hub, 'connected', 13 .. 15);    # agents without sessions count as well
+	$hub->control(fake_agents => { ids => [ map { "a$_" } 1 .. 4 ], pool => 'eu', status => 'disconnected' });
+	$r->live_through(60, 10);
+	is($r->one("SELECT string_agg(DISTINCT agent_id, ' ' ORDER BY agent_id) FROM sessions WHERE state = 'terminated'"), 'a1 a2 a3 a4', 'its sessions are closed');
+	is(alive(), 16, '... and no other');
+	is(status()->{brake_why}, undef, '... at full pace');
+	$hub->end;
+};
+
 subtest 'ids that died long ago' => sub {
 	my $hub = platform('long_dead', 3, 1);
 	$r->do("INSERT INTO sessions (id, state, agent_id, created_at, updated_at) SELECT 'old-' || n, 'terminated', 'dead-' || n, now(), now() FROM generate_series(1, 300) AS n");

@@ -9,15 +9,15 @@ use Test::More;
 
 my $r = Reconciler->new('broken_hubs', preload => '');    # passes by CALL, one at a time
 
-# A database of its own: a hub with $agents agents, and one running session on each.
+# A database of its own: a hub with $agents agents, and one running session on each. Other hubs are replicas beside it.
 sub platform
 {
-	my ($name, $agents) = @_;
-	my $hub = $r->hub($name, '--profile', 'standard');
+	my ($name, $agents, @replicas) = @_;
+	my $hub = $r->hub($name, '--profile', 'standard', @replicas ? ('--scope', 'instance') : ());
 	$r->do("CREATE DATABASE $name");
 	$r->use_database($name);
 	$r->do('CREATE EXTENSION session_reconciler');
-	$r->sessions_at($hub, { instance_grace => '120 s' }, { total_timeout => '300 ms', connect_timeout => '300 ms', command_spacing => '0 s' });
+	$r->sessions_at([ $hub, @replicas ], { instance_grace => '120 s' }, { total_timeout => '300 ms', connect_timeout => '300 ms', command_spacing => '0 s' });
 	$r->do("UPDATE reconciler.policy SET enabled = true WHERE state IN ('running', 'hibernated')");
 	fleet($hub, 'connected', 1 .. $agents);
 	$r->do('INSERT INTO sessions (id, state, agent_id, created_at, updated_at) SELECT \'s\' || a, \'running\', \'a\' || a, '
@@ -92,6 +92,23 @@ subtest 'answers that are none' => sub {
 	$r->live_through(120, 60);
 	is(alive(), 10, 'and nothing of it is left');
 	$hub->end;
+};
+
+subtest 'two replicas, of which one answers 503' => sub {
+	my $sick = $r->hub('sick', '--profile', 'standard', '--scope', 'instance');
+	my $well = platform('replicas', 10, $sick);
+	fleet($sick, 'connected', 6 .. 10);
+	fleet($well, 'disconnected', 6 .. 10);    # where they were once
+	$r->live_through(60, 30);
+	$sick->fault({ kind => 'status 503', match => { path_prefix => '/v1' } });
+	fleet($well, 'disconnected', 3);
+	$r->live_through(1200, 60);
+	is(alive(), 10, 'none is touched in twenty minutes: those whom the other one does not hold may be there');
+	$sick->fault;
+	$r->live_through(300, 30);
+	is($r->state_of('s3'), 'terminated', 'when both answer, who is held by neither is closed');
+	is(alive(), 9, '... and nobody else');
+	$_->end for $well, $sick;
 };
 
 subtest 'updated_at is bumped every 20 seconds by a browser' => sub {

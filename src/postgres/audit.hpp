@@ -1,0 +1,23 @@
+// The application's audit table, where one is mapped: a row for each row of the sessions table that we write.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/time.hpp"
+#include "postgres/mapping.hpp"
+
+namespace reconciler {
+
+struct Change {
+  std::string_view session, action, rule, reason;
+  std::int64_t pass_id = 0;         // 0: a person's act
+  std::string_view before, after;   // JSON
+};
+
+// In the block of the table's owner and in the transaction of the change.
+void write_audit(const Mapping&, const std::vector<Change>&, Time at);
+
+}  // namespace reconciler
