@@ -276,7 +276,7 @@ void PgStore::forget_departed() {
   for (bool more = true; more;) {
     more = transactions_.run("looking for departed sessions", [&] {
       const Rows episodes = ours([&] {
-        return query("SELECT session_id, state, agent_id, runtime_id, created FROM reconciler.episode WHERE binding_id = $1 AND session_id > $2 ORDER BY session_id LIMIT $3",
+        return query("SELECT session_id, state, agent_id, runtime_id, created, first_seen FROM reconciler.episode WHERE binding_id = $1 AND session_id > $2 ORDER BY session_id LIMIT $3",
                      {Param::integer(b_.binding.id), Param::text(after), Param::integer(b_.binding.batch_size)});
       });
       if (episodes.empty()) return false;
@@ -291,14 +291,16 @@ void PgStore::forget_departed() {
         now_rows[row.text("key")] = {row.maybe_text("state"), agent, row.maybe_text("runtime"), row.maybe_text("created")};
       }
       std::vector<std::string> departed;
+      std::vector<std::optional<Time>> first_seen;  // another pass may have begun another episode since
       for (Rows::Row row : episodes) {
         const auto found = now_rows.find(row.text("session_id"));
         const std::vector<std::optional<std::string>> was{row.text("state"), row.maybe_text("agent_id"), row.maybe_text("runtime_id"), row.maybe_text("created")};
-        if (found == now_rows.end() || found->second != was) departed.push_back(row.text("session_id"));
+        if (found == now_rows.end() || found->second != was) departed.push_back(row.text("session_id")), first_seen.push_back(row.time("first_seen"));
       }
       if (!departed.empty())
         ours([&] {
-          query_batch("DELETE FROM reconciler.episode e USING (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(key) OFFSET 0) AS t WHERE e.binding_id = t.binding AND e.session_id = t.key", {Param::integer(b_.binding.id), Param::texts(departed)});
+          query_batch("DELETE FROM reconciler.episode e USING (SELECT $1::int AS binding, u.* FROM unnest($2, $3) AS u(key, first_seen) OFFSET 0) AS t WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.first_seen = t.first_seen",
+                      {Param::integer(b_.binding.id), Param::texts(departed), Param::times(first_seen)});
         });
       return static_cast<int>(episodes.size()) == b_.binding.batch_size;
     });
