@@ -4,12 +4,13 @@
 #   make install       into the server of PG_CONFIG
 #   make installcheck  pg_regress against a running server that preloads the library
 #   make test          everything, in private clusters      (STAGE=unit PATTERN=backoff: a part)
+#   make fuzz          the fuzzers of test/fuzz, for long    (RUNS=10000000 each)
 #   make demo          a control plane, a hub and agents to look at
 #   make bench         benchmarks
 #
 # Object files go to build/, so the source rooms stay clean.
 
-.PHONY: all install installcheck test demo bench clean rooms print-install-script
+.PHONY: all install installcheck test fuzz demo bench clean rooms print-install-script
 
 all:
 
@@ -17,10 +18,13 @@ PG_CONFIG ?= pg_config
 EXTENSION  = session_reconciler
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).control)
 
-# The two commands of the README.  They install what they need and build by themselves, so they
+# The commands of the README.  They install what they need and build by themselves, so they
 # stand outside of everything below that wants a server's development files.
 test:
 	@PG_CONFIG='$(PG_CONFIG)' scripts/test '$(STAGE)' '$(PATTERN)'
+
+fuzz:
+	@scripts/install-packages test && scripts/in-sandbox scripts/fuzz '$(or $(RUNS),10000000)' '$(PATTERN)'
 
 demo:
 	@PG_CONFIG='$(PG_CONFIG)' scripts/demo $(DEMO_ARGS)

@@ -93,6 +93,7 @@ DROP TABLE workspaces, hosts;
 --
 SELECT * FROM attach_sessions('sessions', 'kubernetes');
 SELECT * FROM attach_sessions('sessions', options => '{"agent": "agent_id"}');
+SELECT * FROM attach_sessions('sessions', options => '{"batch_size": 1e999}');
 SELECT * FROM attach_sessions('sessions', options => '[]');
 SELECT * FROM attach_sessions('sessions', options => '{"agent_column": 7}');
 SELECT * FROM attach_sessions('sessions', options => '{"agent_column": "agent"}');

@@ -185,7 +185,7 @@ Operation read_operation(const Member& member, const Fields& allowed, std::initi
     Fields with_payload = allowed;
     with_payload.push_back(Field::payload);
     for (const auto& [action, own] : bodies->members())
-      operation.bodies.emplace(action, own.as([&] { return BodyTemplate::parse(own.json(), with_payload); }));
+      operation.bodies.emplace(action, own.as([&, &own = own] { return BodyTemplate::parse(own.json(), with_payload); }));
   }
   operation.answers = read_answers(member.at("answers"), allowed, meanings);
   operation.agents = maybe_pointer(member, "agents");

@@ -95,7 +95,7 @@ void Pass::sweep_policies(Sweep sweep) {
     bool ahead = false;
     while (!cursor.done) {
       std::vector<Tracked> batch = store_.scan(policy.state, cursor);
-      if (!cursor.done && !ahead) ahead = look_ahead(policy.state);
+      if (!ahead && static_cast<int>(batch.size()) >= store_.binding().batch_size) ahead = look_ahead(policy.state);
       if (!batch.empty()) handle(batch, sweep);
     }
     send_retries();

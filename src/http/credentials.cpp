@@ -67,6 +67,8 @@ struct Credentials::Reader {
       std::size_t upto = std::min(error.byte, text.size());
       auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(upto), '\n');
       throw ConfigError("credentials file \"" + file + "\" is not valid JSON at line " + std::to_string(line), kShape);
+    } catch (const json::out_of_range&) {
+      throw ConfigError("credentials file \"" + file + "\" holds a number that is out of range", kShape);
     }
   }
 

@@ -11,20 +11,6 @@ namespace {
 
 constexpr Duration kLongestRetryAfter = hours(24);
 
-// Without the answer's own Date an HTTP-date says nothing: whose clock would it be measured against?
-std::optional<Duration> retry_after(const std::string& text, const std::string& date) {
-  if (text.empty()) return {};
-  if (std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; })) {
-    long amount = 0;
-    auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), amount);
-    if (error != std::errc() || amount > 86400) return kLongestRetryAfter;
-    return seconds(amount);
-  }
-  auto at = http_date(text), now = http_date(date);
-  if (!at || !now) return {};
-  return std::clamp<Duration>(*at - *now, Duration(0), kLongestRetryAfter);
-}
-
 std::string text_of_span(Duration span) {
   auto ms = std::chrono::duration_cast<milliseconds>(span).count();
   return ms % 1000 == 0 ? std::to_string(ms / 1000) + " s" : std::to_string(ms) + " ms";
@@ -59,8 +45,24 @@ bool is_tls_error(CURLcode code) {
 
 std::optional<Time> http_date(const std::string& text) {
   std::time_t at = text.empty() ? -1 : curl_getdate(text.c_str(), nullptr);
-  if (at == -1) return {};
+  // libcurl takes years that no microseconds hold.
+  constexpr std::time_t year_10000 = 253402300800;
+  if (at == -1 || at < -year_10000 || at >= year_10000) return {};
   return Time(seconds(at));
+}
+
+// Without the answer's own Date an HTTP-date says nothing: whose clock would it be measured against?
+std::optional<Duration> retry_after(const std::string& text, const std::string& date) {
+  if (text.empty()) return {};
+  if (std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; })) {
+    long amount = 0;
+    auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), amount);
+    if (error != std::errc() || amount > 86400) return kLongestRetryAfter;
+    return seconds(amount);
+  }
+  auto at = http_date(text), now = http_date(date);
+  if (!at || !now) return {};
+  return std::clamp<Duration>(*at - *now, Duration(0), kLongestRetryAfter);
 }
 
 std::string host_and_port(const std::string& url) {

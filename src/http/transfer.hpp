@@ -72,6 +72,9 @@ class Transfer {
   std::unique_ptr<CURL, FreeEasy> easy_;
 };
 
+// What Response::retry_after says, of the two headers as sent.
+std::optional<Duration> retry_after(const std::string& value, const std::string& date);
+
 // "host:port" of a URL for people: no user info, path or query.
 std::string host_and_port(const std::string& url);
 

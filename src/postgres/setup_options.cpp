@@ -57,6 +57,15 @@ std::string known_names(std::span<const OptionSpec> known) {
   return comma_list(names);
 }
 
+// jsonb holds numbers that are larger than any double.
+json read(const std::string& text, const char* function) {
+  try {
+    return json::parse(text);
+  } catch (const json::out_of_range&) {
+    throw UserError("22023", std::string("options of ") + function + " hold a number that is out of range", "Numbers are whole and have at most 18 digits.");
+  }
+}
+
 }  // namespace
 
 std::string comma_list(const std::vector<std::string>& parts) {
@@ -65,7 +74,7 @@ std::string comma_list(const std::vector<std::string>& parts) {
   return out;
 }
 
-Options::Options(const std::string& text, std::span<const OptionSpec> known, const char* function) : values_(json::parse(text)) {
+Options::Options(const std::string& text, std::span<const OptionSpec> known, const char* function) : values_(read(text, function)) {
   if (!values_.is_object())
     throw UserError("22023", std::string("options of ") + function + " must be a JSON object", "Valid options: " + known_names(known) + ".");
   for (const auto& [name, value] : values_.items()) {

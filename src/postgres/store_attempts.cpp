@@ -73,24 +73,29 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
     std::vector<Wanted> wanted = take_slots(due, unchanged, at);
     if (wanted.empty()) return claims;
     by_key(wanted);
-    Texts keys, seen;
-    std::vector<std::optional<Time>> leases;
+    Texts keys, seen, commands;
+    std::vector<std::optional<Time>> leases, first_seen;
+    std::vector<std::int64_t> tries;
     std::map<std::string_view, const Wanted*> of_key;
     for (const Wanted& w : wanted) {
+      const Episode& episode = w.tracked->episode;
       keys.push_back(w.tracked->session.key), leases.push_back(at + w.wait + lease);
+      first_seen.push_back(episode.first_seen), tries.push_back(episode.tries), commands.push_back(episode.command_id);
       const auto& newest = w.tracked->commands.newest_like(command_for(b_.binding, *w.tracked));
       seen.push_back(newest ? std::optional(newest->id) : std::nullopt);
       of_key[w.tracked->session.key] = &w;
     }
     std::map<const Tracked*, std::size_t> index;
     for (std::size_t i = 0; i < due.size(); ++i) index[due[i]] = i;
+    // The episode too still is what was scanned: no other pass has tried since, or got the answer that was out then.
     const Rows claimed = query_batch(
         "WITH claimed AS ("
         " UPDATE reconciler.episode e SET lease_until = t.lease, last_attempt = $2, tries = e.tries + 1, last_command_seen = t.seen, retry_requested = NULL,"
         "   quarantined = CASE WHEN e.retry_requested IS NULL THEN e.quarantined END, command_id = coalesce(e.command_id, gen_random_uuid()::text), accepted_at = NULL,"
         "   incarnation = coalesce((SELECT nullif(a.incarnation, '') FROM reconciler.agent_evidence a WHERE a.binding_id = e.binding_id AND a.agent_id = e.agent_id), e.incarnation)"
-        " FROM (SELECT $1::int AS binding, u.* FROM unnest($3::text[], $4::timestamptz[], $5::text[]) AS u(key, lease, seen) OFFSET 0) AS t"
-        " WHERE e.binding_id = t.binding AND e.session_id = t.key AND (e.lease_until IS NULL OR e.lease_until <= $2 OR e.lease_until > $6)"
+        " FROM (SELECT $1::int AS binding, u.* FROM unnest($3::text[], $4::timestamptz[], $5::text[], $11::timestamptz[], $12::bigint[], $13::text[]) AS u(key, lease, seen, first_seen, tries, command) OFFSET 0) AS t"
+        " WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.first_seen = t.first_seen AND e.tries = t.tries AND e.command_id IS NOT DISTINCT FROM t.command"
+        "   AND (e.lease_until IS NULL OR e.lease_until <= $2 OR e.lease_until > $6)"
         "   AND NOT EXISTS (SELECT FROM reconciler.hold h WHERE h.binding_id = t.binding AND h.session_id = t.key AND h.until > $2)"
         " RETURNING e.session_id, e.command_id, e.lease_until, e.attempts + 1 AS attempt, e.state, e.agent_id, e.owed"
         "), written AS ("
@@ -99,7 +104,8 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
         "   jsonb_build_object('command_id', command_id, 'attempt', attempt, 'agent_id', agent_id) FROM claimed RETURNING id"
         ") SELECT c.session_id, c.command_id, c.attempt, c.lease_until, w.first, w.last FROM claimed c, (SELECT min(id) AS first, max(id) AS last FROM written) AS w",
         {Param::integer(b_.binding.id), Param::time(at), Param::texts(keys), Param::times(leases), Param::texts(seen),
-         Param::time(at + std::max<Duration>(hours(1), 4 * lease)), Param::integer(pass.pass_id), Param::text(b_.schema), Param::text(b_.table), Param::text(actor_)});
+         Param::time(at + std::max<Duration>(hours(1), 4 * lease)), Param::integer(pass.pass_id), Param::text(b_.schema), Param::text(b_.table), Param::text(actor_),
+         Param::times(first_seen), Param::integers(tries), Param::texts(commands)});
     // hold_session() locks the episode when it has written its hold: either it comes first and is seen here, or it
     // waits for us and sees the try.
     if (!held(keys, at).empty()) throw HeldMeanwhile{};
@@ -246,6 +252,7 @@ void PgStore::record(const PassStart& pass, const std::vector<Attempt>& attempts
   });
 }
 
+// Of the stay that was asked about: while the hub answered, another one may have begun.
 void PgStore::record_progress(const PassStart& pass, const Tracked& tracked, CommandProgress progress, SessionAnswer answer, const std::string& error) {
   transactions_.run("recording progress", [&] {
     ours([&] {
@@ -257,18 +264,20 @@ void PgStore::record_progress(const PassStart& pass, const Tracked& tracked, Com
         // It runs, with the agent that is there now.
         if (answer != SessionAnswer::unclear)
           query("UPDATE reconciler.episode e SET session_running = $3, incarnation = coalesce((SELECT nullif(a.incarnation, '') FROM reconciler.agent_evidence a"
-                " WHERE a.binding_id = e.binding_id AND a.agent_id = e.agent_id), e.incarnation) WHERE binding_id = $1 AND session_id = $2",
-                {Param::integer(b_.binding.id), Param::text(tracked.session.key), Param::time(at)});
+                " WHERE a.binding_id = e.binding_id AND a.agent_id = e.agent_id), e.incarnation) WHERE binding_id = $1 AND session_id = $2 AND first_seen = $4",
+                {Param::integer(b_.binding.id), Param::text(tracked.session.key), Param::time(at), Param::time(tracked.episode.first_seen)});
         return;
       }
       // A start that is done has begun something; anything else that we send ends it.
       const bool start = command_for(b_.binding, tracked) == start_session;
       const std::string result = failed ? "failed: " + valid_text(error, 500) : what;
-      query("UPDATE reconciler.episode SET last_result = $3, completion_seen = CASE WHEN $4 THEN $2 ELSE completion_seen END, session_gone = CASE WHEN $4 AND NOT $8 OR $5 THEN coalesce(session_gone, $2) ELSE session_gone END,"
+      const Rows recorded = query("UPDATE reconciler.episode SET last_result = $3, completion_seen = CASE WHEN $4 THEN $2 ELSE completion_seen END, session_gone = CASE WHEN $4 AND NOT $8 OR $5 THEN coalesce(session_gone, $2) ELSE session_gone END,"
             " session_running = CASE WHEN $4 AND $8 THEN $2 ELSE session_running END, start_failed = CASE WHEN $6 AND $8 THEN $2 ELSE start_failed END,"
-            " accepted_at = CASE WHEN $6 THEN NULL ELSE accepted_at END WHERE binding_id = $1 AND session_id = $7",
+            " accepted_at = CASE WHEN $6 THEN NULL ELSE accepted_at END WHERE binding_id = $1 AND session_id = $7 AND first_seen = $9 RETURNING 1",
             {Param::integer(b_.binding.id), Param::time(at), Param::text(result), Param::boolean(progress == CommandProgress::completed),
-             Param::boolean(answer == SessionAnswer::gone), Param::boolean(failed), Param::text(tracked.session.key), Param::boolean(start)});
+             Param::boolean(answer == SessionAnswer::gone), Param::boolean(failed), Param::text(tracked.session.key), Param::boolean(start),
+             Param::time(tracked.episode.first_seen)});
+      if (recorded.empty()) return;
       count(b_.binding.id, "reconciler_retries_total", what, 1);
       write_events(b_, pass.pass_id, at, actor_,
                    {{.session = tracked.session.key, .kind = "retry_result", .from_state = tracked.session.state, .to_state = {}, .reason = what, .rule = {},
@@ -278,15 +287,16 @@ void PgStore::record_progress(const PassStart& pass, const Tracked& tracked, Com
   });
 }
 
+// Unless the session has another stay by now, or an operator has asked for another try since it was scanned.
 void PgStore::quarantine(const PassStart& pass, const Tracked& tracked, const Verdict& verdict, const std::string& evidence) {
   transactions_.run("quarantining a session", [&] {
     ours([&] {
       const Time at = now();
       const Rows marked = query("UPDATE reconciler.episode SET quarantined = coalesce(quarantined, $3), write_failed = CASE WHEN $4 THEN $3 ELSE write_failed END,"
                                 " write_error = CASE WHEN $4 THEN $5 #>> '{error,message}' ELSE write_error END, retry_requested = NULL"
-                                " WHERE binding_id = $1 AND session_id = $2 AND (quarantined IS NULL OR $4) RETURNING 1",
+                                " WHERE binding_id = $1 AND session_id = $2 AND first_seen = $6 AND retry_requested IS NOT DISTINCT FROM $7 AND (quarantined IS NULL OR $4) RETURNING 1",
                                 {Param::integer(b_.binding.id), Param::text(tracked.session.key), Param::time(at), Param::boolean(verdict.reason == "error"),
-                                 Param::jsonb(std::string_view(evidence))});
+                                 Param::jsonb(std::string_view(evidence)), Param::time(tracked.episode.first_seen), Param::time(tracked.episode.retry_requested)});
       if (marked.empty()) return;
       count(b_.binding.id, "reconciler_quarantined_total", "", 1);
       write_events(b_, pass.pass_id, at, actor_,

@@ -219,16 +219,22 @@ std::set<std::string> PgStore::held(const std::vector<std::optional<std::string>
   return found;
 }
 
-// Another pass may have seen an agent since ours looked: its sessions are judged anew.
+// Another pass may have seen an agent since ours looked, and lost it again: its sessions are judged anew.
 void PgStore::spare_the_present(const std::vector<const Closing*>& closings, std::set<std::string>& spared) {
-  std::set<std::string> agents;
+  std::vector<std::string> ids;
+  std::vector<std::int64_t> long_enough;  // microseconds
+  std::map<std::string, Duration> agents;
   for (const Closing* c : closings)
-    if (c->tracked->session.agent && c->verdict.rule == "agent_gone") agents.insert(*c->tracked->session.agent);
+    if (c->tracked->session.agent && c->verdict.rule == "agent_gone") {
+      Duration& gone_after = agents[*c->tracked->session.agent];
+      gone_after = std::max(gone_after, b_.binding.policy(c->tracked->session.state)->gone_after);
+    }
   if (agents.empty()) return;
-  const std::vector<std::string> ids(agents.begin(), agents.end());
+  for (const auto& [id, gone_after] : agents) ids.push_back(id), long_enough.push_back(gone_after.count());
   std::set<std::string> present;
-  for (Rows::Row row : query_batch("SELECT a.agent_id FROM (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(agent) OFFSET 0) AS t JOIN reconciler.agent_evidence a ON a.binding_id = t.binding AND a.agent_id = t.agent AND a.presence <> 'gone'",
-                                   {Param::integer(b_.binding.id), Param::texts(ids)}))
+  for (Rows::Row row : query_batch("SELECT a.agent_id FROM (SELECT $1::int AS binding, u.* FROM unnest($2, $3) AS u(agent, micros) OFFSET 0) AS t JOIN reconciler.agent_evidence a ON a.binding_id = t.binding AND a.agent_id = t.agent"
+                                   " WHERE a.presence <> 'gone' OR a.gone_time < t.micros * interval '1 microsecond'",
+                                   {Param::integer(b_.binding.id), Param::texts(ids), Param::integers(long_enough)}))
     present.insert(row.text("agent_id"));
   for (const Closing* c : closings)
     if (c->tracked->session.agent && present.contains(*c->tracked->session.agent)) spared.insert(c->tracked->session.key);

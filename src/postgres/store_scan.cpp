@@ -286,7 +286,7 @@ void PgStore::forget_departed() {
       const Rows episodes = ours([&] {
         // What was owed for too long.
         if (after.empty()) query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND owed IS NOT NULL AND owed_until <= $2", {Param::integer(b_.binding.id), Param::time(now())});
-        return query("SELECT session_id, state, agent_id, runtime_id, created, accepted > 0 AS accepted FROM reconciler.episode WHERE binding_id = $1 AND session_id > $2 ORDER BY session_id LIMIT $3",
+        return query("SELECT session_id, state, agent_id, runtime_id, created, first_seen, accepted > 0 AS accepted FROM reconciler.episode WHERE binding_id = $1 AND session_id > $2 ORDER BY session_id LIMIT $3",
                      {Param::integer(b_.binding.id), Param::text(after), Param::integer(b_.binding.batch_size)});
       });
       if (episodes.empty()) return false;
@@ -301,17 +301,19 @@ void PgStore::forget_departed() {
         now_rows[row.text("key")] = {row.maybe_text("state"), agent, row.maybe_text("runtime"), row.maybe_text("created")};
       }
       std::vector<std::string> departed;
+      std::vector<std::optional<Time>> first_seen;  // another pass may have begun another episode since
       for (Rows::Row row : episodes) {
         const auto found = now_rows.find(row.text("session_id"));
         const std::vector<std::optional<std::string>> was{row.text("state"), row.maybe_text("agent_id"), row.maybe_text("runtime_id"), row.maybe_text("created")};
         if (found != now_rows.end() && found->second == was) continue;
-        departed.push_back(row.text("session_id"));
+        departed.push_back(row.text("session_id")), first_seen.push_back(row.time("first_seen"));
         // The application moved it on after its agent had accepted a command.
         if (row.boolean("accepted") && was[1]) acted_.insert(*was[1]);
       }
       if (!departed.empty())
         ours([&] {
-          query_batch("DELETE FROM reconciler.episode e USING (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(key) OFFSET 0) AS t WHERE e.binding_id = t.binding AND e.session_id = t.key", {Param::integer(b_.binding.id), Param::texts(departed)});
+          query_batch("DELETE FROM reconciler.episode e USING (SELECT $1::int AS binding, u.* FROM unnest($2, $3) AS u(key, first_seen) OFFSET 0) AS t WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.first_seen = t.first_seen",
+                      {Param::integer(b_.binding.id), Param::texts(departed), Param::times(first_seen)});
         });
       return static_cast<int>(episodes.size()) == b_.binding.batch_size;
     });

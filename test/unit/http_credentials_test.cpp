@@ -129,6 +129,7 @@ TEST_F(HttpCredentials, BadContent) {
   expect_error("", "is not valid JSON at line 1");
   expect_error("[\n{\n\"token\": SECRET", "is not valid JSON at line 3");
   expect_error("[] SECRET", "is not valid JSON");
+  expect_error("[1e999]", "holds a number that is out of range");
   expect_error("{}", "does not hold a JSON array");
   expect_error("\"SECRET\"", "does not hold a JSON array");
   expect_error("[[]]", "entry 1 is not an object");

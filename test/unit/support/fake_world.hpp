@@ -70,10 +70,11 @@ struct FakeStore final : Store {
   }
   std::vector<Tracked> scan(const std::string& state, Cursor& cursor) override {
     std::vector<Tracked> found;
+    if (cursor.nulls) return cursor.done = true, found;  // all have an age
     for (const Tracked& t : rows)
       if (t.session.state == state && (!cursor.key || t.session.key > *cursor.key) && static_cast<int>(found.size()) < bind.batch_size) found.push_back(t);
     if (!found.empty()) cursor.key = found.back().session.key;
-    cursor.done = static_cast<int>(found.size()) < bind.batch_size;
+    cursor.nulls = static_cast<int>(found.size()) < bind.batch_size;
     return found;
   }
   std::vector<Tracked> scan_completed(Cursor& cursor) override { return cursor.done = true, std::vector<Tracked>{}; }
