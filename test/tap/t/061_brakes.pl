@@ -171,29 +171,29 @@ subtest 'ids that died long ago' => sub {
 };
 
 subtest '500 sessions that a broken hub calls dead' => sub {
-	my $hub = platform('broken_hub', 60, 10);
-	fleet($hub, 'disconnected', 1 .. 30);    # it lost half of its map
+	my $hub = platform('broken_hub', 100, 10);
+	fleet($hub, 'disconnected', 1 .. 50);    # it lost half of its map
 	$r->live_through(600, 60);
-	is(alive(), 600, 'none is touched');
+	is(alive(), 1000, 'none is touched');
 	my $status = status();
-	like($status->{brake_why}, qr/^300 forces due, 30 left of 30 per 10 minutes$/, 'the brake says so');
+	like($status->{brake_why}, qr/^500 forces due, 50 left of 50 per 10 minutes$/, 'the brake says so');
 	my $details = decode($status->{brake_details});
-	is($details->{agents}, 30, '... and by how many agents');
+	is($details->{agents}, 50, '... and by how many agents');
 	is(scalar keys %{ $details->{by_agent} }, 20, '... and names some');
 
 	is($r->one("SELECT reset_brake('looked fine to me')"), 'reset', 'a mistaken reset');
 	$r->pass;
-	is(alive(), 300, '... closes them');
+	is(alive(), 500, '... closes them');
 	my @passes = $r->column("SELECT DISTINCT pass_id FROM reconciler.event WHERE kind = 'force'");
 	my %outcomes;
 	$outcomes{ $_->{outcome} }++ for map { $r->rows("SELECT * FROM undo_pass($_)") } @passes;
-	is_deeply(\%outcomes, { undone => 300 }, 'undo_pass() puts them back');
-	is(alive(), 600, '... all');
+	is_deeply(\%outcomes, { undone => 500 }, 'undo_pass() puts them back');
+	is(alive(), 1000, '... all');
 	$r->live_through(600, 60);
-	is(alive(), 600, '... and they stay');
-	fleet($hub, 'connected', 1 .. 60);
+	is(alive(), 1000, '... and they stay');
+	fleet($hub, 'connected', 1 .. 100);
 	$r->live_through(7200, 600);
-	is(alive(), 600, '... also when their hold has ended and the hub is well');
+	is(alive(), 1000, '... also when their hold has ended and the hub is well');
 	$hub->end;
 };
 
