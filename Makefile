@@ -5,11 +5,12 @@
 #   make installcheck  pg_regress against a running server that preloads the library
 #   make test          everything, in private clusters      (STAGE=unit PATTERN=backoff: a part)
 #   make demo          a control plane, a hub and agents to look at
+#   make simulate      millions of passes in simulated worlds     (PASSES=10000000 SECONDS=3600 SEED=1)
 #   make bench         benchmarks
 #
 # Object files go to build/, so the source rooms stay clean.
 
-.PHONY: all install installcheck test demo bench clean rooms print-install-script
+.PHONY: all install installcheck test simulate demo bench clean rooms print-install-script
 
 all:
 
@@ -24,6 +25,9 @@ test:
 
 demo:
 	@PG_CONFIG='$(PG_CONFIG)' scripts/demo $(DEMO_ARGS)
+
+simulate:
+	@scripts/simulate $(PASSES:%=--passes %) $(SECONDS:%=--seconds %) $(SEED:%=--seed %)
 
 bench:
 	@PG_CONFIG='$(PG_CONFIG)' scripts/bench $(BENCH)
