@@ -101,6 +101,7 @@ int self_test() {
     while (!(found && found->invariant == planted.found_by) && seed < 400) {
       Shape shape = shape_of(++seed);
       shape.plant = planted.plant;
+      if (planted.among) shape.faults = planted.among;
       found = run(shape).violation;
     }
     result(found && found->invariant == planted.found_by,

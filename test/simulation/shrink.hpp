@@ -19,7 +19,8 @@ Shape shrunk(const Shape&, const std::string& invariant);
 std::string command_line(const Shape&);
 Faults faults_from(const std::string& comma_separated);
 
-struct Planted { Plant plant; const char* name; const char* found_by; };
+// `among`: what else goes wrong in the worlds that it is looked for in; 0: as the seed has it.
+struct Planted { Plant plant; const char* name; const char* found_by; Faults among = 0; };
 const std::vector<Planted>& planted_faults();
 Plant plant_from(const std::string& name);
 
