@@ -133,6 +133,7 @@ class PgStore final : public Store {
   std::map<std::string, Image> write_theirs(const PassStart&, const std::vector<const Closing*>&, Time at);
   std::vector<Event> closing_events(const std::vector<const Closing*>&, const std::map<std::string, Image>&);
   void end_episodes(const std::vector<const Closing*>& closed, Time at);
+  bool in_its_episode(const Session&);
   void settle_accepted(const PassStart&, const std::vector<const Attempt*>&, Time at);
   void spare_the_present(const std::vector<const Closing*>&, std::set<std::string>& spared);
   std::int64_t spend(std::int64_t wanted, Budget, Time now, std::optional<Time>& frees);

@@ -61,8 +61,8 @@ std::vector<Claim> PgStore::claim(const PassStart& pass, const std::vector<const
   }
 }
 
-// In one transaction: the rows still are what the verdicts rested on, nobody else is sending, the agents' next
-// slots are reserved, and the tries are on record before the first byte leaves.
+// In one transaction: the rows still are what the verdicts rested on, nobody else is sending or has tried since, the
+// agents' next slots are reserved, and the tries are on record before the first byte leaves.
 std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<const Tracked*>& due, Duration lease) {
   const std::set<std::string> unchanged = still_as_scanned(due);
   const std::map<std::string, std::string> payloads = payloads_of(due);
@@ -74,10 +74,12 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
     if (wanted.empty()) return claims;
     by_key(wanted);
     Texts keys, seen;
-    std::vector<std::optional<Time>> leases;
+    std::vector<std::optional<Time>> leases, leases_seen;
+    std::vector<std::int64_t> tries_seen;
     std::map<std::string_view, const Wanted*> of_key;
     for (const Wanted& w : wanted) {
       keys.push_back(w.tracked->session.key), leases.push_back(at + w.wait + lease);
+      tries_seen.push_back(w.tracked->episode.tries), leases_seen.push_back(w.tracked->episode.lease_until);
       const auto& newest = w.tracked->commands.newest_like(command_for(b_.binding, *w.tracked));
       seen.push_back(newest ? std::optional(newest->id) : std::nullopt);
       of_key[w.tracked->session.key] = &w;
@@ -89,8 +91,10 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
         " UPDATE reconciler.episode e SET lease_until = t.lease, last_attempt = $2, tries = e.tries + 1, last_command_seen = t.seen, retry_requested = NULL,"
         "   quarantined = CASE WHEN e.retry_requested IS NULL THEN e.quarantined END, command_id = coalesce(e.command_id, gen_random_uuid()::text), accepted_at = NULL,"
         "   incarnation = coalesce((SELECT nullif(a.incarnation, '') FROM reconciler.agent_evidence a WHERE a.binding_id = e.binding_id AND a.agent_id = e.agent_id), e.incarnation)"
-        " FROM (SELECT $1::int AS binding, u.* FROM unnest($3::text[], $4::timestamptz[], $5::text[]) AS u(key, lease, seen) OFFSET 0) AS t"
-        " WHERE e.binding_id = t.binding AND e.session_id = t.key AND (e.lease_until IS NULL OR e.lease_until <= $2 OR e.lease_until > $6)"
+        " FROM (SELECT $1::int AS binding, u.* FROM unnest($3::text[], $4::timestamptz[], $5::text[], $11::bigint[], $12::timestamptz[])"
+        "   AS u(key, lease, seen, tries, leased) OFFSET 0) AS t"
+        // A try, or its answer, that came after our scan: another pass has sent what we were to send.
+        " WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.tries = t.tries AND e.lease_until IS NOT DISTINCT FROM t.leased AND (e.lease_until IS NULL OR e.lease_until <= $2 OR e.lease_until > $6)"
         "   AND NOT EXISTS (SELECT FROM reconciler.hold h WHERE h.binding_id = t.binding AND h.session_id = t.key AND h.until > $2)"
         " RETURNING e.session_id, e.command_id, e.lease_until, e.attempts + 1 AS attempt, e.state, e.agent_id, e.owed"
         "), written AS ("
@@ -99,7 +103,8 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
         "   jsonb_build_object('command_id', command_id, 'attempt', attempt, 'agent_id', agent_id) FROM claimed RETURNING id"
         ") SELECT c.session_id, c.command_id, c.attempt, c.lease_until, w.first, w.last FROM claimed c, (SELECT min(id) AS first, max(id) AS last FROM written) AS w",
         {Param::integer(b_.binding.id), Param::time(at), Param::texts(keys), Param::times(leases), Param::texts(seen),
-         Param::time(at + std::max<Duration>(hours(1), 4 * lease)), Param::integer(pass.pass_id), Param::text(b_.schema), Param::text(b_.table), Param::text(actor_)});
+         Param::time(at + std::max<Duration>(hours(1), 4 * lease)), Param::integer(pass.pass_id), Param::text(b_.schema), Param::text(b_.table), Param::text(actor_),
+         Param::integers(tries_seen), Param::times(leases_seen)});
     // hold_session() locks the episode when it has written its hold: either it comes first and is seen here, or it
     // waits for us and sees the try.
     if (!held(keys, at).empty()) throw HeldMeanwhile{};
@@ -238,9 +243,18 @@ void PgStore::record(const PassStart& pass, const std::vector<Attempt>& attempts
   });
 }
 
+// The session may have begun another episode since it was scanned, whose matter this is not. Inside a transaction.
+bool PgStore::in_its_episode(const Session& s) {
+  return !query("SELECT 1 FROM reconciler.episode WHERE binding_id = $1 AND session_id = $2"
+                " AND (state, agent_id, runtime_id, created) IS NOT DISTINCT FROM ($3::text, $4::text, $5::text, $6::text) FOR UPDATE",
+                {Param::integer(b_.binding.id), Param::text(s.key), Param::text(s.state), Param::text(s.agent), Param::text(s.runtime), Param::text(s.created)})
+              .empty();
+}
+
 void PgStore::record_progress(const PassStart& pass, const Tracked& tracked, CommandProgress progress, SessionAnswer answer, const std::string& error) {
   transactions_.run("recording progress", [&] {
     ours([&] {
+      if (!in_its_episode(tracked.session)) return;
       const Time at = now();
       const bool failed = progress == CommandProgress::failed;
       const std::string what = progress == CommandProgress::completed ? "completed" : failed ? "failed" : answer == SessionAnswer::gone ? "session_gone" : "";
@@ -272,6 +286,7 @@ void PgStore::record_progress(const PassStart& pass, const Tracked& tracked, Com
 void PgStore::quarantine(const PassStart& pass, const Tracked& tracked, const Verdict& verdict, const std::string& evidence) {
   transactions_.run("quarantining a session", [&] {
     ours([&] {
+      if (!in_its_episode(tracked.session)) return;
       const Time at = now();
       const Rows marked = query("UPDATE reconciler.episode SET quarantined = coalesce(quarantined, $3), write_failed = CASE WHEN $4 THEN $3 ELSE write_failed END,"
                                 " write_error = CASE WHEN $4 THEN $5 #>> '{error,message}' ELSE write_error END, retry_requested = NULL"

@@ -91,6 +91,7 @@ class SimStore final : public Store {
   std::vector<Tracked> track(const std::vector<const Row*>&);
   Episode& episode_of(const Tracked&);
   Episode* kept(const std::string& key);
+  Episode* in_its_episode(const Session&);
   void write(const PassStart&, Event);
   std::vector<const Closing*> allowed_now(const PassStart&, const std::vector<Closing>&, Budget, Finished&);
   bool close_row(const PassStart&, const Closing&, Budget);

@@ -103,13 +103,20 @@ bool SimStore::record_one(const PassStart& pass, const Attempt& attempt) {
   return true;
 }
 
+// The session may have begun another episode since it was scanned.
+Episode* SimStore::in_its_episode(const Session& session) {
+  const auto found = db_.episodes.find(session.key);
+  return found == db_.episodes.end() || !same_identity(found->second.of, session) ? nullptr : &found->second.episode;
+}
+
 void SimStore::record_progress(const PassStart& pass, const Tracked& tracked, CommandProgress progress, SessionAnswer answer, const std::string& error) {
   step("record progress", [&] {
     const Time at = db_.clock;
-    Episode* e = kept(tracked.session.key);
+    Episode* e = in_its_episode(tracked.session);
+    if (!e) return;
     const bool completed = progress == CommandProgress::completed, failed = progress == CommandProgress::failed, gone = answer == SessionAnswer::gone;
     if (!completed && !failed && !gone) {
-      if (!e || answer == SessionAnswer::unclear) return;
+      if (answer == SessionAnswer::unclear) return;
       e->session_running = at;
       const auto& agent = db_.episodes.at(tracked.session.key).of.agent;
       const auto record = agent ? db_.evidence.find(*agent) : db_.evidence.end();
@@ -118,21 +125,19 @@ void SimStore::record_progress(const PassStart& pass, const Tracked& tracked, Co
     }
     const bool start = command_for(db_.binding, tracked) == start_session;
     const std::string what = completed ? "completed" : failed ? "failed" : "session_gone";
-    if (e) {
-      e->last_result = failed ? "failed: " + error : what;
-      if (completed) e->completion_seen = at;
-      if (((completed && !start) || gone) && !e->session_gone) e->session_gone = at;
-      if (completed && start) e->session_running = at;
-      if (failed && start) e->start_failed = at;
-      if (failed) e->accepted_at.reset(), witness_.failed(tracked.session.key);
-    }
+    e->last_result = failed ? "failed: " + error : what;
+    if (completed) e->completion_seen = at;
+    if (((completed && !start) || gone) && !e->session_gone) e->session_gone = at;
+    if (completed && start) e->session_running = at;
+    if (failed && start) e->start_failed = at;
+    if (failed) e->accepted_at.reset(), witness_.failed(tracked.session.key);
     write(pass, {.session = tracked.session.key, .kind = "retry_result", .from_state = tracked.session.state, .reason = what});
   });
 }
 
 void SimStore::quarantine(const PassStart& pass, const Tracked& tracked, const Verdict& verdict, const std::string& evidence) {
   step("quarantine", [&] {
-    Episode* e = kept(tracked.session.key);
+    Episode* e = in_its_episode(tracked.session);
     if (!e || e->quarantined) return;
     e->quarantined = db_.clock, e->retry_requested.reset();
     write(pass, {.session = tracked.session.key, .kind = "quarantine", .from_state = tracked.session.state, .reason = verdict.reason,
