@@ -106,8 +106,10 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
          Param::time(at + std::max<Duration>(hours(1), 4 * lease)), Param::integer(pass.pass_id), Param::text(b_.schema), Param::text(b_.table), Param::text(actor_),
          Param::integers(tries_seen), Param::times(leases_seen)});
     // hold_session() locks the episode when it has written its hold: either it comes first and is seen here, or it
-    // waits for us and sees the try.
-    if (!held(keys, at).empty()) throw HeldMeanwhile{};
+    // waits for us and sees the try. What was held before was not claimed, and is no reason to come again.
+    Texts taken;
+    for (Rows::Row row : claimed) taken.push_back(row.text("session_id"));
+    if (!held(taken, at).empty()) throw HeldMeanwhile{};
     for (Rows::Row row : claimed) {
       const Wanted& w = *of_key.at(row.view("session_id"));
       const auto payload = payloads.find(w.tracked->session.key);
