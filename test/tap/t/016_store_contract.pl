@@ -13,6 +13,7 @@ BAIL_OUT("test/contract does not build:\n$said") if $? != 0;
 
 my $node = PostgreSQL::Test::Cluster->new('contract');
 $node->init;
+$node->append_conf('postgresql.conf', "client_min_messages = error\nstatement_timeout = 60s\n");    # a case that spins ends
 $node->start;
 $node->safe_psql('postgres', <<"END");
 CREATE EXTENSION session_reconciler;
