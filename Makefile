@@ -6,11 +6,12 @@
 #   make test          everything, in private clusters      (STAGE=unit PATTERN=backoff: a part)
 #   make fuzz          the fuzzers of test/fuzz, for long    (RUNS=10000000 each)
 #   make demo          a control plane, a hub and agents to look at
+#   make simulate      millions of passes in simulated worlds     (PASSES=10000000 SECONDS=3600 SEED=1)
 #   make bench         benchmarks
 #
 # Object files go to build/, so the source rooms stay clean.
 
-.PHONY: all install installcheck test fuzz demo bench clean rooms print-install-script
+.PHONY: all install installcheck test fuzz simulate demo bench clean rooms print-install-script
 
 all:
 
@@ -28,6 +29,9 @@ fuzz:
 
 demo:
 	@PG_CONFIG='$(PG_CONFIG)' scripts/demo $(DEMO_ARGS)
+
+simulate:
+	@scripts/simulate $(PASSES:%=--passes %) $(SECONDS:%=--seconds %) $(SEED:%=--seed %)
 
 bench:
 	@PG_CONFIG='$(PG_CONFIG)' scripts/bench $(BENCH)

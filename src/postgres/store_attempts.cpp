@@ -61,8 +61,8 @@ std::vector<Claim> PgStore::claim(const PassStart& pass, const std::vector<const
   }
 }
 
-// In one transaction: the rows still are what the verdicts rested on, nobody else is sending, the agents' next
-// slots are reserved, and the tries are on record before the first byte leaves.
+// In one transaction: the rows still are what the verdicts rested on, nobody else is sending or has tried since, the
+// agents' next slots are reserved, and the tries are on record before the first byte leaves.
 std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<const Tracked*>& due, Duration lease) {
   const std::set<std::string> unchanged = still_as_scanned(due);
   const std::map<std::string, std::string> payloads = payloads_of(due);
@@ -74,13 +74,13 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
     if (wanted.empty()) return claims;
     by_key(wanted);
     Texts keys, seen, commands;
-    std::vector<std::optional<Time>> leases, first_seen;
+    std::vector<std::optional<Time>> leases, first_seen, leases_seen;
     std::vector<std::int64_t> tries;
     std::map<std::string_view, const Wanted*> of_key;
     for (const Wanted& w : wanted) {
       const Episode& episode = w.tracked->episode;
       keys.push_back(w.tracked->session.key), leases.push_back(at + w.wait + lease);
-      first_seen.push_back(episode.first_seen), tries.push_back(episode.tries), commands.push_back(episode.command_id);
+      first_seen.push_back(episode.first_seen), tries.push_back(episode.tries), commands.push_back(episode.command_id), leases_seen.push_back(episode.lease_until);
       const auto& newest = w.tracked->commands.newest_like(command_for(b_.binding, *w.tracked));
       seen.push_back(newest ? std::optional(newest->id) : std::nullopt);
       of_key[w.tracked->session.key] = &w;
@@ -93,9 +93,11 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
         " UPDATE reconciler.episode e SET lease_until = t.lease, last_attempt = $2, tries = e.tries + 1, last_command_seen = t.seen, retry_requested = NULL,"
         "   quarantined = CASE WHEN e.retry_requested IS NULL THEN e.quarantined END, command_id = coalesce(e.command_id, gen_random_uuid()::text), accepted_at = NULL,"
         "   incarnation = coalesce((SELECT nullif(a.incarnation, '') FROM reconciler.agent_evidence a WHERE a.binding_id = e.binding_id AND a.agent_id = e.agent_id), e.incarnation)"
-        " FROM (SELECT $1::int AS binding, u.* FROM unnest($3::text[], $4::timestamptz[], $5::text[], $11::timestamptz[], $12::bigint[], $13::text[]) AS u(key, lease, seen, first_seen, tries, command) OFFSET 0) AS t"
+        " FROM (SELECT $1::int AS binding, u.* FROM unnest($3::text[], $4::timestamptz[], $5::text[], $11::timestamptz[], $12::bigint[], $13::text[], $14::timestamptz[])"
+        "   AS u(key, lease, seen, first_seen, tries, command, leased) OFFSET 0) AS t"
+        // A try, or its answer, that came after our scan: another pass has sent what we were to send.
         " WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.first_seen = t.first_seen AND e.tries = t.tries AND e.command_id IS NOT DISTINCT FROM t.command"
-        "   AND (e.lease_until IS NULL OR e.lease_until <= $2 OR e.lease_until > $6)"
+        "   AND e.lease_until IS NOT DISTINCT FROM t.leased AND (e.lease_until IS NULL OR e.lease_until <= $2 OR e.lease_until > $6)"
         "   AND NOT EXISTS (SELECT FROM reconciler.hold h WHERE h.binding_id = t.binding AND h.session_id = t.key AND h.until > $2)"
         " RETURNING e.session_id, e.command_id, e.lease_until, e.attempts + 1 AS attempt, e.state, e.agent_id, e.owed"
         "), written AS ("
@@ -105,10 +107,12 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
         ") SELECT c.session_id, c.command_id, c.attempt, c.lease_until, w.first, w.last FROM claimed c, (SELECT min(id) AS first, max(id) AS last FROM written) AS w",
         {Param::integer(b_.binding.id), Param::time(at), Param::texts(keys), Param::times(leases), Param::texts(seen),
          Param::time(at + std::max<Duration>(hours(1), 4 * lease)), Param::integer(pass.pass_id), Param::text(b_.schema), Param::text(b_.table), Param::text(actor_),
-         Param::times(first_seen), Param::integers(tries), Param::texts(commands)});
+         Param::times(first_seen), Param::integers(tries), Param::texts(commands), Param::times(leases_seen)});
     // hold_session() locks the episode when it has written its hold: either it comes first and is seen here, or it
-    // waits for us and sees the try.
-    if (!held(keys, at).empty()) throw HeldMeanwhile{};
+    // waits for us and sees the try. What was held before was not claimed, and is no reason to come again.
+    Texts taken;
+    for (Rows::Row row : claimed) taken.push_back(row.text("session_id"));
+    if (!held(taken, at).empty()) throw HeldMeanwhile{};
     for (Rows::Row row : claimed) {
       const Wanted& w = *of_key.at(row.view("session_id"));
       const auto payload = payloads.find(w.tracked->session.key);
@@ -259,7 +263,6 @@ void PgStore::record_progress(const PassStart& pass, const Tracked& tracked, Com
       const Time at = now();
       const bool failed = progress == CommandProgress::failed;
       const std::string what = progress == CommandProgress::completed ? "completed" : failed ? "failed" : answer == SessionAnswer::gone ? "session_gone" : "";
-      if (!what.empty() && tracked.session.agent) acted_.insert(*tracked.session.agent);
       if (what.empty()) {
         // It runs, with the agent that is there now.
         if (answer != SessionAnswer::unclear)
@@ -278,6 +281,7 @@ void PgStore::record_progress(const PassStart& pass, const Tracked& tracked, Com
              Param::boolean(answer == SessionAnswer::gone), Param::boolean(failed), Param::text(tracked.session.key), Param::boolean(start),
              Param::time(tracked.episode.first_seen)});
       if (recorded.empty()) return;
+      if (tracked.session.agent) acted_.insert(*tracked.session.agent);
       count(b_.binding.id, "reconciler_retries_total", what, 1);
       write_events(b_, pass.pass_id, at, actor_,
                    {{.session = tracked.session.key, .kind = "retry_result", .from_state = tracked.session.state, .to_state = {}, .reason = what, .rule = {},

@@ -1,0 +1,96 @@
+// What the database holds: the application's tables and our own, as plain values. One for all passes of a world.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/store.hpp"
+
+namespace reconciler::simulation {
+
+// A row of the sessions table. `session.entered` is its updated_at.
+struct Row {
+  Session session;
+  std::string reason;
+  std::optional<Time> closed;
+};
+bool same_identity(const Session&, const Session&);  // key, state, agent, runtime, creation
+bool same_image(const Row&, const Row&);             // … and what closing writes
+
+struct KeptEpisode {
+  Session of;  // its identity
+  Episode episode;
+};
+
+struct KeptAgent {
+  AgentEvidence evidence;
+  std::optional<Time> next_command;
+};
+
+struct Event {
+  std::int64_t pass_id = 0;
+  Time at{};
+  std::string session{}, kind{}, from_state{}, to_state{}, reason{}, rule{}, evidence{};
+  std::optional<Row> before{}, after{};
+};
+
+struct Brake {
+  BrakeState state;
+  bool by_losses = false, slowed = false;
+  std::int64_t due = 0;
+  std::optional<Time> losses_from;
+  Pace pace;
+  void release();
+};
+
+// Who is told of what was committed: the invariants. What they do not override they do not need.
+class Witness {
+ public:
+  virtual ~Witness() = default;
+  virtual void claimed(const Tracked&, const Claim&) {}
+  virtual void recorded(const Attempt&, const Episode& /*after*/, bool /*known*/) {}
+  virtual void failed(const std::string& /*session*/) {}  // the agent said so of an accepted command
+  struct Change { std::string session; Row before, after; };
+  virtual void closed(const Closing&, const Change&, Budget, bool /*by_operator*/) {}
+  virtual void put_back(const Change&) {}
+  virtual void settled(const std::string& /*session*/) {}  // nothing more is owed for it
+};
+
+struct Database {
+  Binding binding;
+  Time clock{};  // the database's, which may be wrong
+
+  // The application's.
+  std::map<std::string, Row> rows;
+  std::map<std::string, std::vector<Command>> commands;  // by session, oldest first
+  struct AgentRow { std::optional<Time> heartbeat; bool approved = true; };
+  std::map<std::string, AgentRow> agents;
+
+  // Ours.
+  std::map<std::string, KeptEpisode> episodes;
+  std::map<std::string, KeptAgent> evidence;
+  std::map<std::string, Hold> holds;
+  struct Instance { Time since{}, last_answer{}; };
+  std::map<std::string, Instance> instances;
+  Brake brake;
+  Mode mode = Mode::enforce;
+  bool paused = false, paused_everything = false;
+  Time server_started{};
+  std::optional<Time> first_pass, first_pass_of, promoted;
+  int timeline = 1, timeline_seen = 1;
+  Duration start_grace = seconds(60), instance_grace = seconds(120), promotion_grace = seconds(300);
+  std::int64_t last_pass = 0, last_command = 0;
+  std::vector<Event> events;
+
+  Gates gates() const;
+  bool allowed(bool proven) const { return mode == Mode::enforce && (!paused || (proven && !paused_everything)); }
+  bool held(const std::string& key) const;
+  const Command* newest(const std::string& session, bool stop) const;
+  CommandHistory history(const std::string& session) const;
+  void forget_episode(const std::string& key) { episodes.erase(key); }
+};
+
+}  // namespace reconciler::simulation

@@ -1,0 +1,196 @@
+#include "simulation/invariants.hpp"
+
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
+#include "core/text.hpp"
+#include "engine/look.hpp"
+#include "simulation/world.hpp"
+
+namespace reconciler::simulation {
+namespace {
+
+constexpr Duration slack = minutes(1);  // requests, the steps of a pass, the minutes of a window
+
+}  // namespace
+
+void Invariants::violated(const char* invariant, const std::string& text) {
+  if (!violation_) violation_ = Violation{invariant, text, world_.now()};
+}
+
+// At most one open command in an episode, and the same key until its outcome is known.
+void Invariants::claimed(const Tracked& tracked, const Claim& claim) {
+  const Database& db = world_.db();
+  const Session& s = tracked.session;
+  if (db.held(s.key)) violated("held", cat({s.key, " is held, and a command is sent"}));
+  if (!db.allowed(false)) violated("paused", cat({"a command for ", s.key, " is sent while paused or observing"}));
+  Open& open = open_[s.key];
+  if (open.first_seen != tracked.episode.first_seen) open = Open{tracked.episode.first_seen, {}, {}, {}};
+  if (open.key && *open.key != claim.command_id)
+    violated("one_command", cat({s.key, " gets key ", claim.command_id, " although what became of ", *open.key, " is not known"}));
+  const auto agent = db.evidence.find(*s.agent);
+  const std::string incarnation = agent == db.evidence.end() ? "" : agent->second.evidence.last.incarnation;
+  const Policy* policy = db.binding.policy(s.state);
+  if (open.accepted && policy && !world_.stepped() && open.incarnation == incarnation && db.clock - *open.accepted < policy->command_timeout)
+    violated("one_command", cat({s.key, " gets ", claim.command_id, " ", span(db.clock - *open.accepted), " after the one before was accepted"}));
+  open.key = claim.command_id, open.accepted.reset(), open.incarnation = incarnation;
+}
+
+void Invariants::recorded(const Attempt& attempt, const Episode& after, bool known) {
+  const Session& s = attempt.tracked->session;
+  Open& open = open_[s.key];
+  if (known && open.key == attempt.command_id) open.key.reset();
+  open.accepted = after.accepted_at;
+  const Policy* policy = world_.db().binding.policy(s.state);
+  const int most = (policy ? *policy : Policy{}).max_attempts + world_.retries_asked(s.key);
+  if (after.attempts > most) violated("cap", cat({s.key, ": ", std::to_string(after.attempts), " attempts of ", std::to_string(most)}));
+}
+
+void Invariants::failed(const std::string& session) { open_[session].accepted.reset(); }
+
+void Invariants::closed(const Closing& closing, const Change& change, Budget budget, bool by_operator) {
+  const Database& db = world_.db();
+  changes_.push_back(change);
+  const std::string& key = change.session;
+  check_rest(closing, change);
+  if (closing.verdict.owes != Owed::nothing) owing_[key] = world_.now();
+  else owing_.erase(key);
+  if (by_operator) return;
+  if (db.held(key)) violated("held", cat({key, " is held, and was closed"}));
+  if (!db.allowed(budget == Budget::none)) violated("paused", cat({key, " was closed while paused or observing"}));
+  if (closing.verdict.action == Action::finalize) return check_proof(closing);
+  check_alive(closing);
+  check_budget(budget);
+}
+
+// What was closed still was what the verdict rested on, and the evidence says why.
+void Invariants::check_rest(const Closing& closing, const Change& change) {
+  const Session& judged = closing.tracked->session;
+  if (!same_identity(change.before.session, judged))
+    violated("rests", cat({judged.key, " was judged as ", judged.state, " and closed as ", change.before.session.state}));
+  const auto evidence = nlohmann::json::parse(closing.evidence, nullptr, false);
+  if (!evidence.is_object() || !evidence.contains("text") || !evidence.contains("in_state_seconds"))
+    return violated("evidence", cat({judged.key, ": ", closing.evidence}));
+  if (closing.verdict.rule != "agent_gone") return;
+  if (!evidence.contains("agent") || evidence["agent"]["presence"] != "gone" || evidence["agent"]["gone_observations"] < 2 ||
+      evidence["agent"]["gone_seconds"] < evidence["gone_after_seconds"])
+    violated("evidence", cat({judged.key, " was forced on ", closing.evidence}));
+}
+
+// Nothing is inferred of an agent that was there: now for longer than it takes to connect, be seen and be closed, or, in the time for which it
+// was said to be gone, for so long that no chain of looks spans it.
+void Invariants::check_alive(const Closing& closing) {
+  const Session& s = closing.tracked->session;
+  const Binding& binding = world_.db().binding;
+  const Policy* policy = binding.policy(s.state);
+  if (closing.verdict.rule == "no_agent") {
+    if (!world_.stepped() && world_.now() - world_.row_since(s.key) < policy->gone_after - slack)
+      violated("alive", cat({s.key, " is without an agent for ", span(world_.now() - world_.row_since(s.key)), " only"}));
+    return;
+  }
+  const Agent* agent = closing.verdict.rule == "agent_gone" ? world_.agent(*s.agent) : nullptr;
+  // A clock that was set may make gone time of any length, and a hub that lies is what the brake is for.
+  if (!agent || world_.stepped() || world_.now() - agent->lied_about < policy->gone_after + minutes(10)) return;
+  const EvidenceLimits& limits = binding.limits;
+  const Duration judged = slack + seconds(30) + (policy->user_requested ? Duration(0) : seconds(binding.batch_size));
+  if (agent->online_since && world_.now() - *agent->online_since > judged)
+    violated("alive", cat({s.key, " was forced, its ", agent->id, " is there for ", span(world_.now() - *agent->online_since)}));
+  const Duration chain = 2 * limits.interval + 2 * limits.hub_grace + limits.heartbeat_fresh + slack;
+  for (const auto& [from, to] : agent->online_before)
+    if (to - std::max(from, world_.now() - policy->gone_after) > chain)
+      violated("alive", cat({s.key, " was forced, its ", agent->id, " was there for ", span(to - from), " until ", span(world_.now() - to), " ago"}));
+}
+
+// What was proven to have ended does not run.
+void Invariants::check_proof(const Closing& closing) {
+  const Session& s = closing.tracked->session;
+  if (world_.stepped() || !world_.db().binding.terminal(closing.verdict.becomes) || closing.verdict.reason == "error" || !s.agent) return;
+  const Agent* agent = world_.agent(*s.agent);
+  const auto runs = agent->runs.find(s.key);
+  if (runs == agent->runs.end() || !agent->online() || agent->silent || world_.now() - runs->second.since < slack) return;
+  violated("proof", cat({s.key, " was finalized (", closing.verdict.text, ") and runs on ", agent->id, " for ", span(world_.now() - runs->second.since)}));
+}
+
+// Of forces in any ten minutes.
+void Invariants::check_budget(Budget budget) {
+  const Database& db = world_.db();
+  const auto watched = std::count_if(db.rows.begin(), db.rows.end(), [&](const auto& entry) { return db.binding.policy(entry.second.session.state) != nullptr; });
+  most_watched_ = std::max<std::int64_t>(most_watched_, watched + 1);
+  const BrakeLimits& limits = db.binding.brake;
+  const bool inferred = budget == Budget::inferred;
+  auto& forces = inferred ? inferred_ : asked_;
+  forces.push_back(db.clock);
+  const auto minute = [](Time at) { return std::chrono::floor<minutes>(at); };
+  while (!forces.empty() && minute(forces.front()) <= minute(db.clock) - minutes(10)) forces.pop_front();
+  const auto share = [&](double of) { return static_cast<std::int64_t>(of * static_cast<double>(most_watched_)) + 1; };
+  const std::int64_t most = inferred ? std::max(limits.floor, share(limits.share)) + world_.allowances() : std::max(limits.user_floor, share(limits.user_share));
+  if (!world_.stepped() && static_cast<std::int64_t>(forces.size()) > most)
+    violated("budget", cat({std::to_string(forces.size()), inferred ? " inferred forces of " : " forces asked for of ", std::to_string(most), " in ten minutes"}));
+}
+
+void Invariants::put_back(const Change& change) { changes_.push_back(change); }
+void Invariants::settled(const std::string& session) { owing_.erase(session); }
+void Invariants::row_changed(const std::string& session) { owing_.erase(session); }
+
+// Every change has exactly one event, and every event of a change its change.
+void Invariants::step_done() {
+  const auto& events = world_.db().events;
+  for (; events_seen_ < events.size(); ++events_seen_) {
+    const Event& event = events[events_seen_];
+    world_.tell(cat({"  event ", event.kind, " ", event.session, " ", event.from_state, " -> ", event.to_state, " ", event.reason, " ", event.rule, " ", event.evidence}));
+    if (!event.after) continue;
+    const auto made = std::find_if(changes_.begin(), changes_.end(), [&](const Change& c) {
+      return c.session == event.session && same_image(c.before, *event.before) && same_image(c.after, *event.after);
+    });
+    if (made == changes_.end()) violated("one_event", cat({"an event ", event.kind, " of ", event.session, " without its change"}));
+    else changes_.erase(made);
+  }
+  if (!changes_.empty()) violated("one_event", cat({changes_.front().session, " was changed without an event"}));
+}
+
+// An agent that is there for long has got the stop that it missed.
+void Invariants::check_debts() {
+  const Database& db = world_.db();
+  for (const auto& [key, since] : owing_) {
+    const auto row = db.rows.find(key);
+    const Agent* agent = row == db.rows.end() || !row->second.session.agent ? nullptr : world_.agent(*row->second.session.agent);
+    if (!agent || !agent->online_since || world_.now() - *agent->online_since < minutes(50) || agent->silent || !agent->approved) continue;
+    const auto episode = db.episodes.find(key);
+    const bool refused = episode != db.episodes.end() && episode->second.episode.attempts >= Policy{}.max_attempts;
+    if (!refused && agent->runs.contains(key) && world_.now() - since < hours(20))
+      violated("debt", cat({key, " was closed ", span(world_.now() - since), " ago and still runs on ", agent->id, ", which is there"}));
+  }
+}
+
+// A completed stop closes, in whatever state, and whatever else is the matter with the session.
+void Invariants::check_proven() {
+  const Database& db = world_.db();
+  for (const auto& [key, row] : db.rows) {
+    const Command* stop = db.newest(key, true);
+    const Command* other = db.newest(key, false);
+    if (world_.stepped() || !db.binding.commands_table || db.binding.terminal(row.session.state) || !stop || !stop->completed || (other && other->created > stop->created)) continue;
+    if (db.clock - *stop->completed > minutes(10))
+      violated("proven", cat({key, " is ", row.session.state, ", its stop was completed ", span(db.clock - *stop->completed), " ago"}));
+  }
+}
+
+void Invariants::calm_is_over() {
+  check_debts();
+  check_proven();
+  Conductor nobody;
+  SimStore store(world_.db(), nobody, *this, world_.shape().plant);
+  look_at_all(store, store.now(), [&](const Seen& seen) {
+    const Verdict& v = seen.verdict;
+    const Policy* policy = seen.facts.policy;
+    if (!seen.stuck || !policy || !policy->enabled || seen.facts.episode.quarantined) return;
+    if (seen.facts.episode.entered > world_.calm_from() - minutes(1) && world_.stepped()) return;
+    // Shown, and left to people: the rule says so by waiting for nothing.
+    const Agent* agent = seen.tracked.session.agent ? world_.agent(*seen.tracked.session.agent) : nullptr;
+    const bool may_stay_unknown = world_.hub().heartbeats && agent && !agent->approved;
+    const bool shown = v.action == Action::wait && !v.due && (v.rule != "agent_unknown" || may_stay_unknown);
+    if (!shown) violated("converges", cat({seen.tracked.session.key, " is still ", seen.tracked.session.state, " (", v.rule, ": ", seen.reason(), "; blocked by ", to_string(seen.blocked_by()), ")"}));
+  });
+}
+
+}  // namespace reconciler::simulation

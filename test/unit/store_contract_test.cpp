@@ -1,0 +1,65 @@
+// The simulated store keeps the contract that test/tap/t/016_store_contract.pl holds the real one to.
+#include <gtest/gtest.h>
+
+#include "contract/contract.hpp"
+#include "simulation/store.hpp"
+
+namespace reconciler::simulation {
+namespace {
+
+class SimBench final : public contract::Bench {
+ public:
+  SimBench() {
+    db_.binding.id = 1, db_.binding.hub = "hub", db_.binding.commands_table = db_.binding.agents_table = true;
+    db_.binding.terminal_states = {"terminated", "failed"}, db_.binding.batch_size = 2;
+    db_.binding.brake.floor = db_.binding.brake.user_floor = 2;
+    db_.binding.brake.share = db_.binding.brake.user_share = 0;
+    Policy terminating, running;
+    terminating.state = "terminating";
+    running.state = "running", running.user_requested = false, running.retry_action.clear(), running.stuck_after.reset();
+    db_.binding.policies = {terminating, running};
+    db_.clock = from_unix_micros(1'800'000'000'000'000);
+    db_.server_started = db_.clock - hours(1);
+    db_.start_grace = db_.instance_grace = db_.promotion_grace = Duration(0);
+  }
+  Store& one() override { return one_; }
+  Store& other() override { return other_; }
+  void put(const std::string& key, const std::string& state, std::optional<std::string> agent) override {
+    Row& row = db_.rows[key];
+    row.session.key = key, row.session.state = state, row.session.agent = std::move(agent), row.session.created = "then";
+    row.session.entered = db_.clock - hours(1);
+  }
+  void remove(const std::string& key) override { db_.rows.erase(key); }
+  std::string state_of(const std::string& key) override { return db_.rows.at(key).session.state; }
+  void complete_stop(const std::string& key) override {
+    db_.commands[key].push_back({.id = "c-" + key, .action = "stop_session", .status = "completed", .created = db_.clock, .sent = db_.clock,
+                                 .acknowledged = {}, .completed = db_.clock, .error = {}});
+  }
+  void hold(const std::string& key) override { db_.holds[key] = {db_.clock + hours(1), "reason", "operator"}; }
+  void pause(bool everything) override { db_.paused = true, db_.paused_everything = everything; }
+  void advance(Duration by) override { db_.clock += by; }
+  std::vector<Noted> events() override {
+    std::vector<Noted> noted;
+    for (const Event& e : db_.events) noted.push_back({e.session, e.kind, e.reason, e.before && e.after, !e.evidence.empty()});
+    return noted;
+  }
+
+ private:
+  Database db_;
+  Conductor nobody_;
+  Witness unheard_;
+  SimStore one_{db_, nobody_, unheard_}, other_{db_, nobody_, unheard_};
+};
+
+class StoreContract : public testing::TestWithParam<contract::Case> {};
+
+TEST_P(StoreContract, IsKept) {
+  SimBench bench;
+  EXPECT_NO_THROW(GetParam().run(bench));
+}
+
+INSTANTIATE_TEST_SUITE_P(Simulated, StoreContract, testing::ValuesIn(contract::cases()),
+                         [](const testing::TestParamInfo<contract::Case>& info) { return std::string(info.param.name); });
+
+}  // namespace
+}  // namespace reconciler::simulation
