@@ -4,12 +4,13 @@
 #   make install       into the server of PG_CONFIG
 #   make installcheck  pg_regress against a running server that preloads the library
 #   make test          everything, in private clusters      (STAGE=unit PATTERN=backoff: a part)
+#   make test-matrix   the same on other PostgreSQL majors, in chroots   (VERSIONS="13 18" STAGE=…)
 #   make demo          a control plane, a hub and agents to look at
 #   make bench         benchmarks
 #
 # Object files go to build/, so the source rooms stay clean.
 
-.PHONY: all install installcheck test demo bench clean rooms print-install-script
+.PHONY: all install installcheck test test-matrix demo bench clean rooms print-install-script
 
 all:
 
@@ -21,6 +22,9 @@ EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION)
 # stand outside of everything below that wants a server's development files.
 test:
 	@PG_CONFIG='$(PG_CONFIG)' scripts/test '$(STAGE)' '$(PATTERN)'
+
+test-matrix:
+	@scripts/test-matrix '$(VERSIONS)' '$(STAGE)' '$(PATTERN)'
 
 demo:
 	@PG_CONFIG='$(PG_CONFIG)' scripts/demo $(DEMO_ARGS)
