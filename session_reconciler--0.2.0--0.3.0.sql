@@ -361,4 +361,33 @@ BEGIN
       DETAIL = clash.known, HINT = 'Let becomes be one of them, or add the state to terminal_states in reconciler.binding first.';
   END IF;
   RETURN NULL;
+
+-- PostgreSQL 13 knows no primary key of pg_constraint, so that none of its columns follows from another.
+CREATE OR REPLACE FUNCTION reconciler.check_row() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  rule record;
+  kept boolean;
+BEGIN
+  FOR rule IN
+    SELECT c.conname, pg_get_expr(c.conbin, c.conrelid) AS condition, pg_get_constraintdef(c.oid, true) AS definition,
+           k.columns, coalesce(obj_description(c.oid, 'pg_constraint'), k.advice) AS advice
+      FROM pg_constraint AS c CROSS JOIN LATERAL (
+        SELECT string_agg(quote_ident(a.attname), ' and ' ORDER BY a.attnum) AS columns,
+               min(a.attname || ': ' || col_description(a.attrelid, a.attnum)) AS advice
+          FROM pg_attribute AS a WHERE a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)) AS k
+      WHERE c.conrelid = TG_RELID AND c.contype = 'c' ORDER BY c.conname
+  LOOP
+    BEGIN
+      EXECUTE format('SELECT %s FROM (SELECT ($1).*) AS row', rule.condition) INTO kept USING NEW;
+    EXCEPTION WHEN data_exception THEN  -- a time zone that is not known
+      kept := false;
+    END;
+    IF NOT kept THEN
+      RAISE EXCEPTION 'invalid % in %', rule.columns, TG_RELID::regclass
+        USING ERRCODE = 'check_violation', CONSTRAINT = rule.conname, SCHEMA = TG_TABLE_SCHEMA, TABLE = TG_TABLE_NAME,
+        DETAIL = format('It breaks a rule of %s: %s.', TG_RELID::regclass, rule.definition), HINT = rule.advice;
+    END IF;
+  END LOOP;
+  RETURN NEW;
 END $$;

@@ -10,7 +10,7 @@ cluster_start() {
   local data=$RUN/$name/data
   mkdir -p "$RUN/$name" "$LOGS/$name"
   initdb -D "$data" -U postgres -A trust -E UTF8 --no-locale --no-sync \
-    --no-instructions > "$LOGS/$name/initdb.log" 2>&1 || return
+    > "$LOGS/$name/initdb.log" 2>&1 || return
   cat >> "$data/postgresql.conf" <<- END
 	listen_addresses = ''
 	unix_socket_directories = '$RUN/$name'

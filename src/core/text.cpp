@@ -1,6 +1,7 @@
 #include "core/text.hpp"
 
 #include <cstdio>
+#include <ctime>
 
 namespace reconciler {
 
@@ -19,17 +20,16 @@ std::string span(Duration d) {
 }
 
 std::string instant(Time at) {
-  using namespace std::chrono;
-  constexpr Time first = sys_days(year(1) / January / 1), end = sys_days(year(10000) / January / 1);
+  constexpr Time first(seconds(-62'135'596'800)), end(seconds(253'402'300'800));  // of the years 1 to 9999
   if (at < first) return "-infinity";
   if (at >= end) return "infinity";
-  const auto day = floor<days>(at);
-  const year_month_day date(day);
-  const auto second = static_cast<unsigned>(floor<seconds>(at - day).count());
-  char out[64];
-  std::snprintf(out, sizeof out, "%04d-%02u-%02u %02u:%02u:%02u UTC", static_cast<int>(date.year()),
-                static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()), second / 3600, second / 60 % 60,
-                second % 60);
+  // Not the calendar of <chrono>: g++ 10 has none.
+  const std::time_t second = std::chrono::floor<seconds>(at).time_since_epoch().count();
+  std::tm utc;
+  gmtime_r(&second, &utc);
+  char out[80];
+  std::snprintf(out, sizeof out, "%04d-%02d-%02d %02d:%02d:%02d UTC", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
+                utc.tm_hour, utc.tm_min, utc.tm_sec);
   return out;
 }
 
@@ -77,7 +77,6 @@ class Taker {
 }  // namespace
 
 std::optional<Time> parse_rfc3339(std::string_view text) {
-  using namespace std::chrono;
   Taker take(text);
   const int y = take.digits(4);
   take.one_of("-");
@@ -109,9 +108,14 @@ std::optional<Time> parse_rfc3339(std::string_view text) {
     if (oh > 23 || om > 59) return {};
     offset = (zone == '-' ? -1 : 1) * (oh * 60 + om);
   }
-  const year_month_day date(year(y), month(static_cast<unsigned>(mo)), day(static_cast<unsigned>(d)));
-  if (!take.done() || !date.ok() || h > 23 || mi > 59 || s > 60) return {};  // 60: a leap second
-  return Time(sys_days(date)) + hours(h) + minutes(mi - offset) + seconds(s) + Duration(micros);
+  std::tm date{};
+  date.tm_year = y - 1900;
+  date.tm_mon = mo - 1;
+  date.tm_mday = d;
+  const Time midnight(seconds(timegm(&date)));
+  const bool exists = date.tm_mon == mo - 1 && date.tm_mday == d;  // timegm() made another day of one that does not
+  if (!take.done() || !exists || h > 23 || mi > 59 || s > 60) return {};  // 60: a leap second
+  return midnight + hours(h) + minutes(mi - offset) + seconds(s) + Duration(micros);
 }
 
 }  // namespace reconciler

@@ -5,7 +5,17 @@
 
 namespace reconciler {
 
-std::string interval_cell(Duration d) { return std::to_string(d.count()) + " microseconds"; }
+// In hours: before PostgreSQL 15 a number of microseconds may not have more than 32 bits.
+std::string interval_cell(Duration d) {
+  const bool negative = d.count() < 0;
+  // Unsigned, so that the smallest value has a magnitude too.
+  const unsigned long long micros = negative ? 0 - static_cast<std::uint64_t>(d.count()) : static_cast<std::uint64_t>(d.count());
+  const unsigned long long total = micros / 1'000'000;
+  char text[64];
+  const int n = std::snprintf(text, sizeof text, "%s%llu:%02llu:%02llu.%06llu", negative ? "-" : "", total / 3600, total / 60 % 60, total % 60,
+                              micros % 1'000'000);
+  return std::string(text, static_cast<std::size_t>(n));
+}
 
 std::string time_cell(Time at) {
   if (at == Time::max()) return "infinity";

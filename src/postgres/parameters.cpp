@@ -1,7 +1,5 @@
 #include "postgres/parameters.hpp"
 
-#include <bit>
-
 #include "postgres/clock.hpp"
 
 namespace reconciler {

@@ -1,5 +1,4 @@
 // Rows as a plain value: no server in here.
-#include <bit>
 #include <cstring>
 #include <stdexcept>
 
@@ -57,7 +56,9 @@ bool Rows::Row::boolean(Column c) const { return integer(c) != 0; }
 double Rows::Row::real(Column c) const {
   const Cell& cell = rows_->cell(index_, c);
   if (cell.kind == Kind::integer) return static_cast<double>(cell.number);
-  return std::bit_cast<double>(rows_->typed(index_, c, Kind::real, "float8").number);
+  double value;
+  std::memcpy(&value, &rows_->typed(index_, c, Kind::real, "float8").number, sizeof value);
+  return value;
 }
 Time Rows::Row::time(Column c) const { return from_unix_micros(rows_->typed(index_, c, Kind::time, "timestamptz").number); }
 Duration Rows::Row::span(Column c) const { return Duration(rows_->typed(index_, c, Kind::span, "interval").number); }

@@ -1,6 +1,6 @@
 #include "postgres/rows_writer.hpp"
 
-#include <bit>
+#include <cstring>
 
 #include "postgres/clock.hpp"
 #include "postgres/parameters.hpp"
@@ -33,7 +33,9 @@ std::int64_t micros_of(const Interval& i) {
 }  // namespace
 
 void RowsWriter::add_real(double value) {
-  rows_.cells_.push_back({Rows::Kind::real, 0, std::bit_cast<std::int64_t>(value)});
+  std::int64_t bits;  // std::bit_cast is not in g++ 10
+  std::memcpy(&bits, &value, sizeof bits);
+  rows_.cells_.push_back({Rows::Kind::real, 0, bits});
 }
 
 void RowsWriter::add_text(const char* data, std::size_t length) {

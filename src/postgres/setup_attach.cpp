@@ -239,7 +239,8 @@ void append(Findings& to, const Findings& more) { to.insert(to.end(), more.begin
 RECONCILER_SQL_FUNCTION(attach_sessions) {
   sql_required(fcinfo, 0);
   const Options options(sql_maybe_text(fcinfo, 2).value_or("{}"), attach_options, "attach_sessions()");
-  const Preset& preset = preset_named(sql_text(fcinfo, 1));
+  const std::string preset_name = sql_text(fcinfo, 1);
+  const Preset& preset = preset_named(preset_name);
   const TableLook table = look_at(sql_oid(fcinfo, 0));
   check_caller(table);
   check_attachable(table);

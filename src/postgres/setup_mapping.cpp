@@ -52,7 +52,8 @@ void check_still_fits(const TableLook& table, const std::vector<WantedColumn>& w
 
 void check_mapping(int binding_id) {
   const Rows rows = query("SELECT sessions::oid AS sessions, preset, columns::text AS columns, related::text AS related FROM reconciler.binding WHERE binding_id = $1", {Param::integer(binding_id)});
-  const Preset& preset = preset_named(rows.only().text("preset"));
+  const std::string preset_name = rows.only().text("preset");
+  const Preset& preset = preset_named(preset_name);
   const TableLook sessions = look_at(static_cast<Oid>(rows[0].integer("sessions")));
   check_still_fits(sessions, preset.columns, json::parse(rows[0].text("columns")));
   const json related = json::parse(rows[0].text("related"));

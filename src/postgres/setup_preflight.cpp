@@ -153,9 +153,9 @@ void check_runtime(Findings& out, const std::string& prefix, int id) {
   });
   if (rows.empty()) return;
   const Rows::Row row = rows[0];
-  const std::string mode = row.text("mode"), why = row.text("mode_reason");
-  if (mode == "broken") add(out, prefix + "mode", "fail", "broken: " + why, "Mend it, then SELECT set_mode('enforce', 'reason').");
-  else add(out, prefix + "mode", "ok", mode + (why.empty() ? "" : ": " + why));
+  const std::string mode = row.text("mode"), mode_reason = row.text("mode_reason");
+  if (mode == "broken") add(out, prefix + "mode", "fail", "broken: " + mode_reason, "Mend it, then SELECT set_mode('enforce', 'reason').");
+  else add(out, prefix + "mode", "ok", mode + (mode_reason.empty() ? "" : ": " + mode_reason));
   if (!row.null("paused_at")) add(out, prefix + "pause", "warn", "paused by " + row.text("paused_by") + " since " + instant(row.time("paused_at")) + ": " + row.maybe_text("pause_reason").value_or(""), "SELECT unpause_reconciler('reason').");
   if (!row.null("safe_mode_since")) add(out, prefix + "safe mode", "fail", "since " + instant(row.time("safe_mode_since")) + ": passes crashed the server", "See the server log; then SELECT set_mode(…), or install another library.");
   if (!row.null("tripped")) add(out, prefix + "brake", "fail", "tripped since " + instant(row.time("tripped")) + ": " + row.maybe_text("tripped_why").value_or(""),

@@ -1,6 +1,5 @@
 #include "postgres/spi.hpp"
 
-#include <bit>
 #include <stdexcept>
 
 #include "postgres/boundary.hpp"

@@ -1,6 +1,7 @@
 #include <set>
 
 #include "core/rules.hpp"
+#include "postgres/cells.hpp"
 #include "postgres/clock.hpp"
 #include "postgres/store.hpp"
 
@@ -381,14 +382,13 @@ bool PgStore::knows(const std::string& agent) {
 }
 
 std::vector<PgStore::Covered> PgStore::coverage(Duration otherwise) {
-  const auto text_of = [](Duration d) { return std::to_string(d.count()) + " microseconds"; };
   std::vector<std::string> states, thresholds;
   for (const Policy& policy : b_.binding.policies)
-    if (policy.enabled) states.push_back(policy.state), thresholds.push_back(text_of(policy.stuck_after.value_or(policy.gone_after)));
+    if (policy.enabled) states.push_back(policy.state), thresholds.push_back(interval_cell(policy.stuck_after.value_or(policy.gone_after)));
   return transactions_.run("counting sessions by state", [&] {
     return theirs([&] {
       std::vector<Covered> covered;
-      for (Rows::Row row : query(sql_.coverage(), {Param::texts(states), Param::texts(thresholds), Param::text(text_of(otherwise)), Param::time(now())}))
+      for (Rows::Row row : query(sql_.coverage(), {Param::texts(states), Param::texts(thresholds), Param::text(interval_cell(otherwise)), Param::time(now())}))
         covered.push_back({row.maybe_text("state"), row.integer("n"), row.integer("over"), row.maybe_time("since")});
       return covered;
     });

