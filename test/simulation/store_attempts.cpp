@@ -106,8 +106,10 @@ bool SimStore::record_one(const PassStart& pass, const Attempt& attempt) {
 
 // The session may have begun another episode since it was scanned.
 Episode* SimStore::in_its_episode(const Tracked& tracked) {
-  Episode* e = kept(tracked.session.key);
-  return e && e->first_seen == tracked.episode.first_seen ? e : nullptr;
+  // This clock may stand still between two of them.
+  const auto found = db_.episodes.find(tracked.session.key);
+  const bool same = found != db_.episodes.end() && same_identity(found->second.of, tracked.session) && found->second.episode.first_seen == tracked.episode.first_seen;
+  return same ? &found->second.episode : nullptr;
 }
 
 void SimStore::record_progress(const PassStart& pass, const Tracked& tracked, CommandProgress progress, SessionAnswer answer, const std::string& error) {
