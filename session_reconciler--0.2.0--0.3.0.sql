@@ -5,6 +5,7 @@
 ALTER TABLE reconciler.agent_evidence ADD COLUMN ignored integer NOT NULL DEFAULT 0, ADD COLUMN suspect_since timestamptz;
 COMMENT ON COLUMN reconciler.agent_evidence.ignored IS 'Commands that it accepted and let pass command_timeout, since it last ended one.';
 COMMENT ON COLUMN reconciler.agent_evidence.suspect_since IS 'Since when these are 3 or more: it is there, but does not act.';
+
 CREATE OR REPLACE FUNCTION reconciler_metrics()
   RETURNS TABLE (name text, type text, help text, labels jsonb, value double precision)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
@@ -97,7 +98,6 @@ $$;
 REVOKE ALL ON FUNCTION reconciler_metrics() FROM PUBLIC;
 COMMENT ON FUNCTION reconciler_metrics() IS
   'Metrics of every attached table, one row per sample; each has the label table. Counters are exact and start at attach_sessions(); those that never counted are there as 0. A reason that is neither built in nor in a policy counts as other. Units: seconds.';
-
 
 -- guard_terminal: the trigger on a sessions table.
 ALTER TABLE reconciler.binding ADD COLUMN guard_terminal boolean NOT NULL DEFAULT false;
@@ -325,7 +325,7 @@ BEGIN
   END LOOP;
 END $$;
 
--- ---- Of policies only the row that is edited is judged.
+-- Of policies only the row that is edited is judged.
 
 CREATE OR REPLACE FUNCTION reconciler.check_terminal_states() RETURNS trigger
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -361,6 +361,7 @@ BEGIN
       DETAIL = clash.known, HINT = 'Let becomes be one of them, or add the state to terminal_states in reconciler.binding first.';
   END IF;
   RETURN NULL;
+END $$;
 
 -- PostgreSQL 13 knows no primary key of pg_constraint, so that none of its columns follows from another.
 CREATE OR REPLACE FUNCTION reconciler.check_row() RETURNS trigger
