@@ -9,6 +9,7 @@
 #include "postgres/statements.hpp"
 #include "postgres/transaction.hpp"
 #include "postgres/user_error.hpp"
+#include "postgres/worker.hpp"
 
 namespace reconciler {
 namespace {
@@ -178,7 +179,19 @@ int one_binding(std::optional<Oid> sessions) {
   return ids[0];
 }
 
+namespace {
+
+// Tables of another version may lack what this library reads. Not one of the errors that break a binding.
+void require_fitting_version() {
+  const std::string extension = extension_version(), library = library_version();
+  if (const std::string advice = version_advice(extension, library); !advice.empty())
+    throw UserError("0A000", "the library in memory is of version " + library + ", the extension in this database of version " + extension, advice);
+}
+
+}  // namespace
+
 AttachedBinding load_binding(int id, const std::string& policy_overrides) {
+  require_fitting_version();
   const Rows rows = query(
       "SELECT b.*, format('%I.%I', b.schema_name, b.table_name) AS display, b.sessions::oid AS relation, b.columns::text AS columns_text, b.related::text AS related_text, b.leftover::text AS leftover_text,"
       " b.armed_system::text AS system, h.command_spacing, c.relowner, s.pass_starts[1] - s.pass_starts[2] AS distance1,"
@@ -243,6 +256,7 @@ bool still_loads(int id, Transactions& transactions) {
 }
 
 std::vector<AttachedBinding> bindings_to_show(std::optional<Oid> sessions) {
+  require_fitting_version();  // no table's own fault, that would leave it out
   std::vector<AttachedBinding> shown;
   for (int id : as_extension_owner([&] { return binding_ids(sessions); })) try {
       shown.push_back(as_extension_owner([&] { return load_binding(id); }));

@@ -27,10 +27,12 @@ void add(Findings& out, std::string item, std::string status, std::string detail
   out.push_back({std::move(item), std::move(status), std::move(detail), std::move(hint)});
 }
 
-void check_version(Findings& out) {
+// Whether they fit: the tables of another version are not to be read.
+bool check_version(Findings& out) {
   const std::string extension = extension_version(), library = library_version();
   const std::string advice = version_advice(extension, library);
   add(out, "version", advice.empty() ? "ok" : "fail", "extension " + extension + ", library " + library, advice);
+  return advice.empty();
 }
 
 // Whether the setting lets a worker come to this database.
@@ -233,12 +235,13 @@ void check_table(Findings& out, int id) {
 RECONCILER_SQL_FUNCTION(preflight) {
   Findings findings;
   const std::vector<int> ids = as_extension_owner([] { return binding_ids(std::nullopt); });
-  check_version(findings);
+  const bool fits = check_version(findings);
   check_worker(findings, !ids.empty());
   check_hubs(findings);
   check_events(findings);
   if (ids.empty()) add(findings, "attached tables", "warn", "none", "SELECT * FROM attach_sessions('schema.table').");
-  for (int id : ids) check_table(findings, id);
+  for (int id : ids)
+    if (fits) check_table(findings, id);
   SqlTable out(fcinfo);
   for (const Finding& f : findings) out.add({f.item, f.status, f.detail, f.hint.empty() ? SqlCell() : SqlCell(f.hint)});
   return sql_null(fcinfo);

@@ -184,6 +184,11 @@ one('app', 'SELECT reconciler.wake_worker()');
 $node->wait_for_log(qr/restart the server/, $offset);
 my @said = slurp_file($node->logfile, $offset) =~ /ALTER EXTENSION session_reconciler UPDATE/g;
 is(scalar @said, 1, 'a version that does not fit is said once, with the statement that is due');
+one('app', "UPDATE pg_extension SET extversion = '0.0.1' WHERE extname = 'session_reconciler'");
+is(one('app', "SELECT string_agg(check_name || ' ' || hint, ',') FROM preflight() WHERE status = 'fail'"), 'version Run ALTER EXTENSION session_reconciler UPDATE in this database.',
+	'preflight() says it, too, and reads no table of another version');
+my ($exit, undef, $refused) = $node->psql('app', 'SELECT * FROM stuck_sessions()');
+like($refused, qr/^psql.*ERROR:  the library in memory is of version [\d.]+, the extension in this database of version 0\.0\.1\nHINT:  Run ALTER EXTENSION session_reconciler UPDATE/m, '... and so do functions that would');
 one('app', "UPDATE pg_extension SET extversion =
 	(SELECT default_version FROM pg_available_extensions WHERE name = 'session_reconciler')
 	WHERE extname = 'session_reconciler'");
