@@ -52,6 +52,10 @@ bool refuses(const TriggerData& trigger) {
       .boolean("refused");
 }
 
+void say_that_it_failed(const TriggerData& trigger, const std::string& why, const std::string& hint) {
+  warn_client("the guard of table " + quoted_identifier(RelationGetRelationName(trigger.tg_relation)) + " failed, so the write passes: " + why, hint);
+}
+
 }  // namespace
 
 RECONCILER_SQL_FUNCTION(guard_terminal) {
@@ -61,7 +65,9 @@ RECONCILER_SQL_FUNCTION(guard_terminal) {
       refused = Transactions::subtransaction([&] { return as_extension_owner([&] { return refuses(trigger); }); });
     } catch (const PostgresError& e) {
       if (e.cancelled()) throw;
-      warn_client("the guard of table " + quoted_identifier(RelationGetRelationName(trigger.tg_relation)) + " failed, so the write passes: " + e.message, e.hint);
+      say_that_it_failed(trigger, e.message, e.hint);
+    } catch (const std::exception& e) {
+      say_that_it_failed(trigger, e.what(), {});
     }
   return PointerGetDatum(refused ? nullptr : trigger.tg_newtuple);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "postgres/role.hpp"
 #include "postgres/setup_options.hpp"
 #include "postgres/spi.hpp"
 
@@ -110,21 +111,29 @@ void say_triggers(Findings& out, const TableLook& table) {
 void say_guard(Findings& out, const AttachedBinding& b, const TableLook& table) {
   if (!b.guard_terminal) return;
   const SessionsTable& s = b.mapping.sessions;
-  const Rows rows = query("SELECT tgenabled IN ('O', 'A') AS fires FROM pg_trigger WHERE tgrelid = $1 AND tgname = $2", {Param::oid(table.oid), Param::text(kGuardTrigger)});
-  if (rows.empty() || !rows[0].boolean("fires")) {
-    out.push_back({"guard", "fail", std::string("guard_terminal is on, and its trigger, ") + kGuardTrigger + (rows.empty() ? ", is missing" : ", is disabled"),
+  // The table first, then its partitions: each has a copy that can be disabled by itself.
+  const Rows rows = query("SELECT t.tgenabled IN ('O', 'A') AS fires, t.tgrelid = $1 AS whole, format('%I.%I', n.nspname, c.relname) AS name"
+                          " FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+                          " WHERE (t.tgrelid = $1 OR t.tgrelid IN (SELECT relid FROM pg_partition_tree($1))) AND t.tgname = $2 ORDER BY whole DESC, name",
+                          {Param::oid(table.oid), Param::text(kGuardTrigger)});
+  std::string wrong = rows.empty() ? ", is missing" : "";
+  for (Rows::Row row : rows)
+    if (wrong.empty() && !row.boolean("fires")) wrong = row.boolean("whole") ? ", is disabled" : ", is disabled on " + row.text("name");
+  if (!wrong.empty()) {
+    out.push_back({"guard", "fail", std::string("guard_terminal is on, and its trigger, ") + kGuardTrigger + wrong,
                    "UPDATE reconciler.binding SET guard_terminal = true WHERE binding_id = " + std::to_string(b.binding.id) + " makes it anew."});
     return;
   }
+  const bool armed = as_extension_owner([&] { return query("SELECT reconciler.armed_here($1::int) AS armed", {Param::integer(b.binding.id)}).only().boolean("armed"); });
   std::vector<std::string> passing;
   for (const Policy& p : b.binding.policies)
     if (p.user_requested || p.awaits == "start_session") passing.push_back(p.state);
   const std::vector<std::string> identity = names_of({&s.created, &s.agent}), children = inheriting(table);
   out.push_back({"guard", children.empty() ? "ok" : "warn",
-                 std::string("trigger ") + kGuardTrigger + ": an UPDATE that takes a session which the reconciler closed out of " + comma_list(b.binding.terminal_states) + " changes 0 rows; its agent gets a stop." +
+                 std::string("trigger ") + kGuardTrigger + ": an UPDATE that moves a session which the reconciler closed from " + comma_list(b.binding.terminal_states) + " to another state changes 0 rows; its agent gets a stop." +
                      (passing.empty() ? " No policy says that a state is a start or a user's request: none passes" : " A write of " + comma_list(passing) + " passes") +
                      (identity.empty() ? "" : ", and one that changes " + comma_list(identity)) +
-                     (b.mode == Mode::enforce ? "" : ". In this mode none is refused: a late write is a would_guard event") +
+                     (!armed ? ". In this copy none is refused" : b.mode == Mode::enforce ? "" : ". In this mode none is refused: a late write is a would_guard event") +
                      (children.empty() ? "" : ". Rows of tables that inherit from it are not guarded: " + comma_list(children)),
                  ""});
 }

@@ -38,12 +38,12 @@ BEGIN
   END IF;
   key := reconciler.plain_text(was[array_position(names, about.columns->>'key')], types[array_position(names, about.columns->>'key')]);
   ends_in := was[array_position(names, about.columns->>'state')];
-  -- Only closings lead into a terminal state.
+  -- Only closings lead into a terminal state. Another end that the application has written over ours since is no way around.
   SELECT e.* INTO closing FROM reconciler.event AS e
     WHERE e.session_id = key AND (e.schema_name, e.table_name) = (about.schema_name, about.table_name)
       AND e.kind IN ('force', 'finalize', 'undo', 'late_report', 'guard', 'would_guard') AND e.to_state IS NOT NULL
     ORDER BY e.id DESC LIMIT 1;
-  IF closing.id IS NULL OR closing.to_state <> ends_in THEN
+  IF closing.id IS NULL OR closing.to_state <> ALL (about.terminal_states) THEN
     RETURN false;
   END IF;
 
@@ -82,7 +82,7 @@ BEGIN
   -- Who writes the same every second is noted once for each of them.
   IF NOT EXISTS (SELECT FROM reconciler.event AS e
                    WHERE e.session_id = key AND e.id > greatest(closing.id, stops.last) AND e.kind = 'guard' AND (e.schema_name, e.table_name) = (about.schema_name, about.table_name)
-                     AND e.evidence->'attempted'->>(about.columns->>'state') = wanted) THEN
+                     AND e.evidence->'attempted'->>(about.columns->>'state') IS NOT DISTINCT FROM wanted) THEN
     PERFORM reconciler.note(binding, key, 'guard', why, jsonb_build_object('closed_by', closing.id, 'attempted', new_row), ends_in, NULL, 'guard_terminal', old_row);
   END IF;
   IF agent IS NOT NULL
@@ -96,7 +96,7 @@ BEGIN
     PERFORM reconciler.wake_worker();
   END IF;
   RAISE NOTICE 'session "%" was closed by the reconciler: it stays %', key, ends_in
-    USING DETAIL = format('The write of %s is refused by the guard of %I.%I; event %s closed the session.', wanted, about.schema_name, about.table_name, closing.id),
+    USING DETAIL = format('The write of %s is refused by the guard of %I.%I; event %s closed the session.', coalesce(wanted, 'NULL'), about.schema_name, about.table_name, closing.id),
     HINT = format('undo_event(%s) takes the closing back.', closing.id);
   RETURN true;
 END $$;
@@ -118,7 +118,7 @@ BEGIN
   END IF;
   IF wanted THEN
     EXECUTE format('CREATE TRIGGER session_reconciler_guard BEFORE UPDATE ON %s FOR EACH ROW'
-                   ' WHEN (OLD.%I::text = ANY (%L::text[]) AND NEW.%2$I::text <> ALL (%3$L::text[])) EXECUTE FUNCTION reconciler.guard_terminal(%L)',
+                   ' WHEN (OLD.%I::text = ANY (%L::text[]) AND (NEW.%2$I::text = ANY (%3$L::text[])) IS NOT TRUE) EXECUTE FUNCTION reconciler.guard_terminal(%L)',
                    about.sessions, about.columns->>'state', about.terminal_states, about.binding_id);
     EXECUTE format('ALTER TRIGGER session_reconciler_guard ON %s DEPENDS ON EXTENSION session_reconciler', about.sessions);
     EXECUTE format('COMMENT ON TRIGGER session_reconciler_guard ON %s IS %L', about.sessions,

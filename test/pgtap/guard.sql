@@ -13,7 +13,7 @@ CREATE TABLE sessions (id text PRIMARY KEY, state text NOT NULL, agent_id text, 
   created_at timestamptz NOT NULL DEFAULT '2026-01-01 12:00+00', updated_at timestamptz);
 ALTER TABLE sessions OWNER TO tap_platform;
 SELECT is((SELECT detail FROM attach_sessions('sessions', options => '{"mode": "enforce", "guard_terminal": true, "runtime_column": "pod"}') WHERE item = 'guard'),
-  'trigger session_reconciler_guard: an UPDATE that takes a session which the reconciler closed out of terminated, failed, gone, deleted changes 0 rows; its agent gets a stop.'
+  'trigger session_reconciler_guard: an UPDATE that moves a session which the reconciler closed from terminated, failed, gone, deleted to another state changes 0 rows; its agent gets a stop.'
   ' A write of terminating, pending, starting passes, and one that changes created_at, agent_id', 'attaching says what it does');
 SELECT matches(obj_description(oid, 'pg_trigger'), 'guard_terminal in reconciler.binding', 'the trigger says whose it is') FROM pg_trigger WHERE tgname = 'session_reconciler_guard';
 
@@ -55,7 +55,10 @@ SELECT is(writes($$INSERT INTO sessions VALUES ('s1', 'running', 'a1') ON CONFLI
 -- What does not take it out of its end is no matter of ours.
 SELECT is(writes($$UPDATE sessions SET tags = 'seen' WHERE id = 's1'$$), 1::bigint, 'other columns are written');
 SELECT is(writes($$UPDATE sessions SET state = 'failed' WHERE id = 's1'$$), 1::bigint, 'another end too');
-SELECT is(writes($$UPDATE sessions SET state = 'running' WHERE id = 's1'$$), 1::bigint, '... which is not the one that we wrote');
+SELECT is(writes($$UPDATE sessions SET state = 'running' WHERE id = 's1'$$), 0::bigint, '... which is no way around: the session is still one that we closed');
+SELECT is(state_of('s1'), 'failed', '... and ends as its application says');
+SELECT is((SELECT from_state FROM reconciler.event WHERE kind = 'guard' ORDER BY id DESC LIMIT 1), 'terminated', '... the write of running was noted before');
+SELECT is((SELECT state FROM reconciler.episode WHERE session_id = 's1'), 'failed', '... and the stop is owed in its new end');
 
 -- What was settled: the next stop comes later, and later still.
 SELECT closed('s2');
@@ -123,6 +126,7 @@ SELECT closed('copy');
 UPDATE reconciler.binding SET armed_name = 'original';
 SELECT is(writes($$UPDATE sessions SET state = 'running' WHERE id = 'copy'$$), 1::bigint, 'in a copy it passes');
 SELECT is_empty($$SELECT 1 FROM guards WHERE session_id = 'copy'$$, '... in silence');
+SELECT matches((SELECT detail FROM preflight() WHERE check_name LIKE '%: guard'), 'In this copy none is refused', '... which preflight says');
 UPDATE reconciler.binding SET armed_name = current_database();
 
 -- A guard that fails lets the write pass.
@@ -130,6 +134,26 @@ SELECT closed('fails');
 ALTER TABLE reconciler.event RENAME TO away;
 SELECT is(writes($$UPDATE sessions SET state = 'running' WHERE id = 'fails'$$), 1::bigint, 'a guard that is broken breaks no statement');
 ALTER TABLE reconciler.away RENAME TO event;
+
+-- A state that is NULL is no end.
+CREATE TABLE nullable (id text PRIMARY KEY, state text, agent_id text);
+SELECT ok(count(*) > 0, 'another table') FROM attach_sessions('nullable', options => '{"mode": "enforce", "guard_terminal": true}');
+INSERT INTO nullable VALUES ('n1', 'running', 'a1');
+SELECT force_terminate_session('n1', 'closed for the test', 'nullable');
+UPDATE nullable SET state = NULL WHERE id = 'n1';
+SELECT is((SELECT state FROM nullable), 'terminated', 'NULL over it is a late write, too');
+SELECT detach_sessions('nullable');
+
+-- A partition's copy of the trigger that is disabled.
+CREATE TABLE parted (id text NOT NULL, region text NOT NULL, state text, agent_id text, PRIMARY KEY (id, region)) PARTITION BY LIST (region);
+CREATE TABLE parted_a PARTITION OF parted FOR VALUES IN ('a');
+CREATE UNIQUE INDEX ON parted_a (id);
+SELECT ok(count(*) > 0, 'a partitioned table') FROM attach_sessions('parted', options => '{"mode": "enforce", "guard_terminal": true, "key_column": "id", "route_columns": ["region"]}');
+SELECT matches((SELECT status || ': ' || detail FROM preflight() WHERE check_name = 'app.parted: guard'), '^ok: trigger', 'its guard is on');
+ALTER TABLE parted_a DISABLE TRIGGER session_reconciler_guard;
+SELECT is((SELECT status || ': ' || detail FROM preflight() WHERE check_name = 'app.parted: guard'),
+  'fail: guard_terminal is on, and its trigger, session_reconciler_guard, is disabled on app.parted_a', '... but not in the partition');
+SELECT detach_sessions('parted');
 
 -- On and off.
 CREATE FUNCTION guarded(sessions regclass) RETURNS boolean LANGUAGE sql AS $$ SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = sessions AND tgname = 'session_reconciler_guard') $$;
