@@ -2,9 +2,6 @@
 
 #include <optional>
 
-#include <nlohmann/json.hpp>
-
-#include "core/text.hpp"
 #include "postgres/spi.hpp"
 #include "postgres/statements.hpp"
 
@@ -12,15 +9,15 @@ namespace reconciler {
 
 void write_audit(const Mapping& mapping, const std::vector<Change>& changes, Time at) {
   if (!mapping.audit || changes.empty()) return;
-  std::vector<std::optional<std::string>> keys, texts;
+  std::vector<std::string> keys, actions, rules, reasons;
+  std::vector<std::int64_t> pass_ids;
+  std::vector<std::optional<Jsonb>> before, after;
   for (const Change& c : changes) {
-    const std::string reason = nlohmann::json(c.reason).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-    keys.emplace_back(c.session);
-    // The images are JSON already: parsed and printed again they would cost more than the update.
-    texts.push_back(cat({"{\"action\": \"", c.action, "\", \"rule\": \"", c.rule, "\", \"reason\": ", reason, ", \"pass_id\": ", std::to_string(c.pass_id),
-                         ", \"before\": ", c.before, ", \"after\": ", c.after, "}"}));
+    keys.emplace_back(c.session), actions.emplace_back(c.action), rules.emplace_back(c.rule), reasons.emplace_back(c.reason);
+    pass_ids.push_back(c.pass_id), before.push_back(c.before), after.push_back(c.after);
   }
-  query_batch(Statements(mapping).audit(), {Param::texts(keys), Param::texts(texts), Param::text("system:session_reconciler"), Param::time(at), Param::text("session")});
+  query_batch(Statements(mapping).audit(), {Param::texts(keys), Param::texts(actions), Param::texts(rules), Param::texts(reasons), Param::integers(pass_ids), Param::jsonbs(before),
+                                            Param::jsonbs(after), Param::text("system:session_reconciler"), Param::time(at), Param::text("session")});
 }
 
 }  // namespace reconciler

@@ -8,13 +8,14 @@
 
 #include "core/time.hpp"
 #include "postgres/mapping.hpp"
+#include "postgres/spi.hpp"
 
 namespace reconciler {
 
 struct Change {
   std::string_view session, action, rule, reason;
   std::int64_t pass_id = 0;         // 0: a person's act
-  std::string_view before, after;   // JSON
+  Jsonb before, after;
 };
 
 // In the block of the table's owner and in the transaction of the change.

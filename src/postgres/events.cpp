@@ -13,7 +13,8 @@ std::int64_t write_events(const AttachedBinding& binding, std::optional<std::int
                           const std::vector<Event>& events) {
   if (events.empty()) return 0;
   using Texts = std::vector<std::optional<std::string>>;
-  Texts session, kind, from, to, reason, rule, evidence, before, after;
+  Texts session, kind, from, to, reason, rule, evidence;
+  std::vector<std::optional<Jsonb>> before, after;
   for (const Event& e : events) {
     session.push_back(e.session), kind.push_back(e.kind), from.push_back(e.from_state), to.push_back(e.to_state);
     reason.push_back(e.reason), rule.push_back(e.rule), evidence.push_back(e.evidence), before.push_back(e.before), after.push_back(e.after);

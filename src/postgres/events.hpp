@@ -8,6 +8,7 @@
 
 #include "core/time.hpp"
 #include "postgres/binding_store.hpp"
+#include "postgres/spi.hpp"
 
 namespace reconciler {
 
@@ -15,7 +16,8 @@ struct Event {
   std::optional<std::string> session;
   std::string kind;
   std::optional<std::string> from_state, to_state, reason, rule;
-  std::optional<std::string> evidence, before, after;  // JSON
+  std::optional<std::string> evidence;  // JSON
+  std::optional<Jsonb> before, after;   // key, guard and written columns
 };
 
 // As the extension's owner, in the caller's transaction. Returns the first event's id, 0 for none.

@@ -41,7 +41,7 @@ void refuse_terminal(const PgStore& store, const Session& s) {
 
 // One event, as the acting role.
 void note(const AttachedBinding& b, const std::string& key, const char* kind, const std::string& from, const std::string& to, const std::string& reason,
-          std::optional<std::string> before = {}, std::optional<std::string> after = {}, std::optional<std::string> evidence = {}) {
+          std::optional<Jsonb> before = {}, std::optional<Jsonb> after = {}, std::optional<std::string> evidence = {}) {
   const std::string actor = acting_role();
   as_extension_owner([&] {
     write_events(b, std::nullopt, database_now(), actor,
@@ -52,17 +52,19 @@ void note(const AttachedBinding& b, const std::string& key, const char* kind, co
 
 struct Undoable {
   std::int64_t id = 0;
-  std::string schema, table, session, kind, before, after, to_state, from_state;
+  std::string schema, table, session, kind;
+  Jsonb before, after;
+  std::string to_state, from_state;
 };
 
 std::vector<Undoable> closings(const char* where, std::int64_t id) {
   std::vector<Undoable> events;
   as_extension_owner([&] {
-    for (Rows::Row row : query(std::string("SELECT id, schema_name, table_name, session_id, kind, before::text AS before, after::text AS after, from_state, to_state FROM reconciler.event WHERE ") + where +
+    for (Rows::Row row : query(std::string("SELECT id, schema_name, table_name, session_id, kind, before, after, from_state, to_state FROM reconciler.event WHERE ") + where +
                                    " ORDER BY id DESC",
                                {Param::integer(id)}))
       events.push_back({row.integer("id"), row.maybe_text("schema_name").value_or(""), row.maybe_text("table_name").value_or(""), row.maybe_text("session_id").value_or(""),
-                        row.text("kind"), row.maybe_text("before").value_or(""), row.maybe_text("after").value_or(""), row.maybe_text("to_state").value_or(""),
+                        row.text("kind"), row.maybe_jsonb("before").value_or(Jsonb{}), row.maybe_jsonb("after").value_or(Jsonb{}), row.maybe_text("to_state").value_or(""),
                         row.maybe_text("from_state").value_or("")});
   });
   return events;
@@ -90,8 +92,8 @@ Outcome put_back(const Undoable& e, Duration hold_for) {
   const std::string why = "undo of event " + std::to_string(e.id);
   const Time now = database_now();
   const Rows rows = as_role(b.mapping.sessions.owner, [&] {
-    Rows put_back = query(statements.undo(), {Param::text(e.session), Param::jsonb(std::string_view(e.before)), Param::jsonb(std::string_view(e.after))});
-    if (put_back.size() == 1) write_audit(b.mapping, {{e.session, "undo", "operator", why, 0, e.after, put_back[0].view("after")}}, now);
+    Rows put_back = query(statements.undo(), {Param::text(e.session), Param::jsonb(e.before), Param::jsonb(e.after)});
+    if (put_back.size() == 1) write_audit(b.mapping, {{e.session, "undo", "operator", why, 0, e.after, put_back[0].jsonb("after")}}, now);
     return put_back;
   });
   if (rows.empty()) return {"changed", "session \"" + e.session + "\" is not what event " + std::to_string(e.id) + " left, or is no more: nothing was written"};
@@ -105,7 +107,7 @@ Outcome put_back(const Undoable& e, Duration hold_for) {
     const std::string evidence = nlohmann::json{{"event_id", e.id}, {"held_for_seconds", hold_for.count() / 1000000}}.dump();
     write_events(b, std::nullopt, now, actor,
                  {{.session = e.session, .kind = "undo", .from_state = e.to_state, .to_state = e.from_state, .reason = why, .rule = "operator",
-                   .evidence = evidence, .before = e.after, .after = rows[0].text("after")}});
+                   .evidence = evidence, .before = e.after, .after = rows[0].jsonb("after")}});
   });
   return {"undone", "session \"" + e.session + "\" is " + e.from_state + " again, held until " + time_cell(now + hold_for)};
 }
@@ -136,13 +138,13 @@ RECONCILER_SQL_FUNCTION(request_termination) {
   const Time now = database_now();
   const Rows rows = as_role(b.mapping.sessions.owner, [&] {
     Rows written = query(statements.set_state(), {Param::text(key), Param::text(tracked.session.state), Param::text(wanted), Param::time(now)});
-    if (written.size() == 1) write_audit(b.mapping, {{key, "request_termination", "operator", reason, 0, written[0].view("before"), written[0].view("after")}}, now);
+    if (written.size() == 1) write_audit(b.mapping, {{key, "request_termination", "operator", reason, 0, written[0].jsonb("before"), written[0].jsonb("after")}}, now);
     return written;
   });
   if (rows.size() != 1) throw UserError("40001", "session \"" + key + "\" changed meanwhile", "Look at it again, then repeat.");
   // Its age counts from here whatever the application's column says: nothing was asked of an agent before.
   as_extension_owner([&] { query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND session_id = $2", {Param::integer(b.binding.id), Param::text(key)}); });
-  note(b, key, "retry", tracked.session.state, wanted, reason, rows[0].text("before"), rows[0].text("after"));
+  note(b, key, "retry", tracked.session.state, wanted, reason, rows[0].jsonb("before"), rows[0].jsonb("after"));
   if (auto again = store.find(key))
     as_extension_owner([&] {
       query("UPDATE reconciler.episode SET retry_requested = $3 WHERE binding_id = $1 AND session_id = $2", {Param::integer(b.binding.id), Param::text(key), Param::time(now)});

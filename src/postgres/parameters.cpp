@@ -43,6 +43,7 @@ Param Param::text(std::string_view v) { return text_param(Kind::text, v); }
 Param Param::text(const std::optional<std::string>& v) { return v ? text(*v) : null_param(Kind::text); }
 Param Param::jsonb(std::string_view v) { return text_param(Kind::jsonb, v); }
 Param Param::jsonb(const std::optional<std::string>& v) { return v ? jsonb(*v) : null_param(Kind::jsonb); }
+Param Param::jsonb(const Jsonb& v) { return v.empty() ? null_param(Kind::jsonb) : text_param(Kind::stored_jsonb, v.stored); }
 Param Param::integer(std::int64_t v) { return scalar(Kind::integer, v); }
 Param Param::integer(const std::optional<std::int64_t>& v) { return v ? integer(*v) : null_param(Kind::integer); }
 Param Param::boolean(bool v) { return scalar(Kind::boolean, v); }
@@ -60,6 +61,7 @@ Param Param::real(double v) {
 Param Param::texts(const std::vector<std::string>& v) { return list_param(Kind::text, v, false); }
 Param Param::texts(const std::vector<std::optional<std::string>>& v) { return list_param(Kind::text, v, true); }
 Param Param::jsonbs(const std::vector<std::optional<std::string>>& v) { return list_param(Kind::jsonb, v, true); }
+Param Param::jsonbs(const std::vector<std::optional<Jsonb>>& v) { return list_param(Kind::stored_jsonb, v, true); }
 Param Param::integers(const std::vector<std::int64_t>& v) { return list_param(Kind::integer, v, false); }
 Param Param::integers(const std::vector<std::optional<std::int64_t>>& v) { return list_param(Kind::integer, v, true); }
 Param Param::times(const std::vector<std::optional<Time>>& v) { return list_param(Kind::time, v, true); }
@@ -72,7 +74,8 @@ struct TypeOfKind { Oid scalar, array; int length; bool by_value; char align; };
 TypeOfKind type_of_kind(Param::Kind kind) {
   switch (kind) {
     case Param::Kind::text: return {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT};
-    case Param::Kind::jsonb: return {JSONBOID, 3807 /* _jsonb */, -1, false, TYPALIGN_INT};
+    case Param::Kind::jsonb:
+    case Param::Kind::stored_jsonb: return {JSONBOID, 3807 /* _jsonb */, -1, false, TYPALIGN_INT};
     case Param::Kind::integer: return {INT8OID, INT8ARRAYOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE};
     case Param::Kind::real: return {FLOAT8OID, FLOAT8ARRAYOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE};
     case Param::Kind::boolean: return {BOOLOID, 1000 /* _bool */, 1, true, TYPALIGN_CHAR};
@@ -97,6 +100,9 @@ Bytes server_bytes(std::string_view text) {
   const char* converted = pg_any_to_server(data, length, PG_UTF8);
   return {converted, converted == data ? length : static_cast<int>(strlen(converted))};
 }
+
+// As it came from the server: memory of a std::string is aligned for it.
+Datum stored_datum(std::string_view bytes) { return PointerGetDatum(bytes.data()); }
 
 Datum text_datum(Param::Kind kind, std::string_view text) {
   const Bytes bytes = server_bytes(text);
@@ -132,6 +138,7 @@ std::size_t element_count(const Param& p) {
     case Param::Kind::integer: return p.optional_elements ? list<Maybe<Integer>>(p).size() : list<Integer>(p).size();
     case Param::Kind::time: return list<Maybe<Time>>(p).size();
     case Param::Kind::boolean: return list<Maybe<bool>>(p).size();
+    case Param::Kind::stored_jsonb: return list<Maybe<Jsonb>>(p).size();
     default: return p.optional_elements ? list<Maybe<Text>>(p).size() : list<Text>(p).size();
   }
 }
@@ -142,6 +149,7 @@ bool element_is_null(const Param& p, std::size_t i) {
     case Param::Kind::integer: return !list<Maybe<Integer>>(p)[i];
     case Param::Kind::time: return !list<Maybe<Time>>(p)[i];
     case Param::Kind::boolean: return !list<Maybe<bool>>(p)[i];
+    case Param::Kind::stored_jsonb: return !list<Maybe<Jsonb>>(p)[i] || list<Maybe<Jsonb>>(p)[i]->empty();
     default: return !list<Maybe<Text>>(p)[i];
   }
 }
@@ -151,6 +159,7 @@ Datum element_datum(const Param& p, std::size_t i) {
     case Param::Kind::integer: return number_datum(p.kind, p.optional_elements ? *list<Maybe<Integer>>(p)[i] : list<Integer>(p)[i]);
     case Param::Kind::time: return number_datum(p.kind, timestamptz_from_time(*list<Maybe<Time>>(p)[i]));
     case Param::Kind::boolean: return number_datum(p.kind, *list<Maybe<bool>>(p)[i]);
+    case Param::Kind::stored_jsonb: return stored_datum(list<Maybe<Jsonb>>(p)[i]->stored);
     default: return text_datum(p.kind, p.optional_elements ? *list<Maybe<Text>>(p)[i] : list<Text>(p)[i]);
   }
 }
@@ -190,6 +199,7 @@ Oid type_of(const Param& p) {
 Datum datum_of(const Param& p) {
   if (p.array) return array_datum(p);
   if (p.kind == Param::Kind::real) return Float8GetDatum(p.floating);
+  if (p.kind == Param::Kind::stored_jsonb) return stored_datum(p.view);
   if (p.kind == Param::Kind::text || p.kind == Param::Kind::jsonb) return text_datum(p.kind, p.view);
   return number_datum(p.kind, p.number);
 }

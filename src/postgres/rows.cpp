@@ -76,11 +76,17 @@ std::vector<std::string> Rows::Row::texts(Column c) const {
   return list;
 }
 
+Jsonb Rows::Row::jsonb(Column c) const {
+  const Cell& cell = rows_->typed(index_, c, Kind::jsonb, "jsonb");
+  return {rows_->text_.substr(static_cast<std::size_t>(cell.number), cell.length)};
+}
+
 std::optional<std::string> Rows::Row::maybe_text(Column c) const { return null(c) ? std::nullopt : std::optional(text(c)); }
 std::optional<std::int64_t> Rows::Row::maybe_integer(Column c) const { return null(c) ? std::nullopt : std::optional(integer(c)); }
 std::optional<bool> Rows::Row::maybe_boolean(Column c) const { return null(c) ? std::nullopt : std::optional(boolean(c)); }
 std::optional<double> Rows::Row::maybe_real(Column c) const { return null(c) ? std::nullopt : std::optional(real(c)); }
 std::optional<Time> Rows::Row::maybe_time(Column c) const { return null(c) ? std::nullopt : std::optional(time(c)); }
 std::optional<Duration> Rows::Row::maybe_span(Column c) const { return null(c) ? std::nullopt : std::optional(span(c)); }
+std::optional<Jsonb> Rows::Row::maybe_jsonb(Column c) const { return null(c) ? std::nullopt : std::optional(jsonb(c)); }
 
 }  // namespace reconciler

@@ -18,7 +18,7 @@ namespace {
 bool read_directly(Oid type) {
   switch (type) {
     case INT2OID: case INT4OID: case INT8OID: case OIDOID: case BOOLOID: case FLOAT4OID: case FLOAT8OID:
-    case TIMESTAMPTZOID: case INTERVALOID: case TEXTOID: case VARCHAROID: case NAMEOID: case TEXTARRAYOID:
+    case TIMESTAMPTZOID: case INTERVALOID: case TEXTOID: case VARCHAROID: case NAMEOID: case JSONBOID: case TEXTARRAYOID:
     case 1015 /* _varchar */: case 1003 /* _name */:
       return true;
     default:
@@ -92,6 +92,12 @@ void RowsWriter::add(const Reader& reader, Datum value) {
     case VARCHAROID: {
       text* packed = DatumGetTextPP(value);
       add_text(VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
+      return;
+    }
+    case JSONBOID: {
+      const struct varlena* stored = PG_DETOAST_DATUM(value);
+      rows_.cells_.push_back({Kind::jsonb, static_cast<std::uint32_t>(VARSIZE(stored)), static_cast<std::int64_t>(rows_.text_.size())});
+      rows_.text_.append(reinterpret_cast<const char*>(stored), VARSIZE(stored));
       return;
     }
     case TEXTARRAYOID: add_list(value, TEXTOID); return;

@@ -21,6 +21,12 @@
 
 namespace reconciler {
 
+// A jsonb as the server stores it, from one statement's result into the parameters of another: never printed nor parsed. An empty one is NULL.
+struct Jsonb {
+  std::string stored;
+  bool empty() const { return stored.empty(); }
+};
+
 // A parameter. It refers to the caller's data and must not outlive it: build it in the call. Text is UTF-8 and is
 // converted to the database's encoding; text that is not valid is an error 22021 (see valid_text).
 class Param {
@@ -29,6 +35,7 @@ class Param {
   static Param text(const std::optional<std::string>&);
   static Param text(const std::string& s) { return text(std::string_view(s)); }
   static Param text(const char* s) { return text(std::string_view(s)); }
+  static Param jsonb(const Jsonb&);
   static Param jsonb(std::string_view);
   static Param jsonb(const std::optional<std::string>&);
   static Param jsonb(const std::string& s) { return jsonb(std::string_view(s)); }
@@ -49,13 +56,14 @@ class Param {
   static Param texts(const std::vector<std::string>&);      // text[]
   static Param texts(const std::vector<std::optional<std::string>>&);
   static Param jsonbs(const std::vector<std::optional<std::string>>&);  // jsonb[]
+  static Param jsonbs(const std::vector<std::optional<Jsonb>>&);
   static Param integers(const std::vector<std::int64_t>&);  // int8[]
   static Param integers(const std::vector<std::optional<std::int64_t>>&);
   static Param times(const std::vector<std::optional<Time>>&);  // timestamptz[]
   static Param booleans(const std::vector<std::optional<bool>>&);  // bool[]
 
   // For spi.cpp.
-  enum class Kind : std::uint8_t { text, jsonb, integer, real, boolean, time, interval, oid };
+  enum class Kind : std::uint8_t { text, jsonb, stored_jsonb, integer, real, boolean, time, interval, oid };
   Kind kind = Kind::text;
   bool null = false, array = false, optional_elements = false;
   std::string_view view;
@@ -75,7 +83,7 @@ class Rows {
   };
 
   // Cells: int2/4/8, oid and bool are integers; timestamptz a time; interval a span (a month is 30 days); float4/8
-  // a real; text[] (also varchar[], name[]) a list; everything else, jsonb and numeric and timestamp too, text as
+  // a real; text[] (also varchar[], name[]) a list; jsonb a Jsonb; everything else, numeric and timestamp too, text as
   // the type prints it, in UTF-8. Asking for another kind, or for a NULL without maybe_, is std::logic_error.
   class Row {
    public:
@@ -94,6 +102,8 @@ class Rows {
     Duration span(Column) const;
     std::optional<Duration> maybe_span(Column) const;
     std::vector<std::string> texts(Column) const;  // NULL elements are left out
+    Jsonb jsonb(Column) const;
+    std::optional<Jsonb> maybe_jsonb(Column) const;
 
    private:
     friend class Rows;
@@ -124,8 +134,8 @@ class Rows {
 
  private:
   friend class RowsWriter;
-  enum class Kind : std::uint8_t { null, text, integer, real, time, span, list };
-  struct Cell {  // text: offset and length in text_; others: number
+  enum class Kind : std::uint8_t { null, text, integer, real, time, span, list, jsonb };
+  struct Cell {  // text, list, jsonb: offset and length in text_; others: number
     Kind kind = Kind::null;
     std::uint32_t length = 0;
     std::int64_t number = 0;

@@ -238,7 +238,7 @@ std::vector<Column> Statements::imaged() const {
 std::string Statements::image(const std::string& alias) const {
   std::vector<std::string> members;
   for (const Column& column : imaged()) members.push_back(quote_literal(column.name) + ", " + in(alias, column));
-  return "json_build_object(" + join(members, ", ") + ")";
+  return "jsonb_build_object(" + join(members, ", ") + ")";
 }
 
 Statements::Compared Statements::columns_of_batch() const {
@@ -290,7 +290,7 @@ std::string Statements::close() const {
   for (const Column& column : written()) unchanged += " AND " + in("s", column) + " IS NOT DISTINCT FROM " + in("o", column);
   return "UPDATE " + t.qualified + " AS s SET " + join(set, ", ") + " FROM unnest(" + arrays + ") AS t(" + names + "), " + t.qualified +
          " AS o WHERE " + predicate(columns_of_batch()) + " AND " + in("o", t.key) + " = " + cast("t.key", t.key) + unchanged +
-         " RETURNING t.key, " + image("o") + "::text AS before, " + image("s") + "::text AS after";
+         " RETURNING t.key, " + image("o") + " AS before, " + image("s") + " AS after";
 }
 
 std::string Statements::undo() const {
@@ -301,7 +301,7 @@ std::string Statements::undo() const {
   for (const Column& column : imaged())
     same.push_back(in("s", column) + " IS NOT DISTINCT FROM " + cast("($3::jsonb->>" + quote_literal(column.name) + ")", column));
   return "UPDATE " + t.qualified + " AS s SET " + join(set, ", ") + " WHERE " + in("s", t.key) + " = " + cast("$1::text", t.key) + " AND " +
-         join(same, " AND ") + " RETURNING " + as_text("s", t.key) + " AS key, " + image("s") + "::text AS after";
+         join(same, " AND ") + " RETURNING " + as_text("s", t.key) + " AS key, " + image("s") + " AS after";
 }
 
 std::string Statements::set_state() const {
@@ -313,7 +313,7 @@ std::string Statements::set_state() const {
   return "UPDATE " + t.qualified + " AS s SET " + set + " FROM " + t.qualified + " AS o WHERE " + in("s", t.key) + " = " +
          cast("$1::text", t.key) + " AND " + in("o", t.key) + " = " + cast("$1::text", t.key) + " AND " + in("s", t.state) +
          "::text = $2::text AND " + in("o", t.state) + "::text = $2::text AND $4::timestamptz IS NOT NULL RETURNING " +
-         as_text("s", t.key) + " AS key, " + image("o") + "::text AS before, " + image("s") + "::text AS after";
+         as_text("s", t.key) + " AS key, " + image("o") + " AS before, " + image("s") + " AS after";
 }
 
 std::string Statements::audit() const {
@@ -322,11 +322,12 @@ std::string Statements::audit() const {
   const auto put = [&](const std::optional<Column>& column, const std::string& value) {
     if (column) columns.push_back(quote_identifier(column->name)), values.push_back(cast("(" + value + ")", *column));
   };
-  put(a.actor, "$3::text"), put(a.action, "'UPDATE'"), put(a.resource_type, "$5::text"), put(a.resource_id, "t.key");
-  put(a.changes, "t.changes"), put(a.address, "''");
-  if (a.at) put(a.at, a.at->timestamp ? "$4::timestamptz AT TIME ZONE " + quote_literal(m_.time_zone) : "$4::timestamptz");
+  put(a.actor, "$8::text"), put(a.action, "'UPDATE'"), put(a.resource_type, "$10::text"), put(a.resource_id, "t.key"), put(a.address, "''");
+  put(a.changes, "jsonb_build_object('action', t.action, 'rule', t.rule, 'reason', t.reason, 'pass_id', t.pass_id, 'before', t.before, 'after', t.after)");
+  if (a.at) put(a.at, a.at->timestamp ? "$9::timestamptz AT TIME ZONE " + quote_literal(m_.time_zone) : "$9::timestamptz");
   return "INSERT INTO " + a.qualified + " (" + join(columns, ", ") + ") SELECT " + join(values, ", ") +
-         " FROM unnest($1::text[], $2::text[]) AS t(key, changes) WHERE $3::text IS NOT NULL AND $4::timestamptz IS NOT NULL AND $5::text IS NOT NULL";
+         " FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::jsonb[], $7::jsonb[]) AS t(key, action, rule, reason, pass_id, before, after)"
+         " WHERE $8::text IS NOT NULL AND $9::timestamptz IS NOT NULL AND $10::text IS NOT NULL";
 }
 
 std::string Statements::where_of_close(const Session& session, const std::optional<std::string>& quiet_since) const {

@@ -134,7 +134,7 @@ class PgStore final : public Store {
   Finished finish_once(const PassStart&, const std::vector<const Closing*>&, Budget);
   Finished close_in_transaction(const PassStart&, const std::vector<const Closing*>&, Budget);
   std::vector<const Closing*> allowed_now(const PassStart&, const std::vector<const Closing*>&, Budget, Time at, Finished&);
-  struct Image { std::string before, after; };  // of a closed row, as JSON
+  struct Image { Jsonb before, after; };  // of a closed row
   std::map<std::string, Image> write_theirs(const PassStart&, const std::vector<const Closing*>&, Time at);
   std::vector<Event> closing_events(const std::vector<const Closing*>&, const std::map<std::string, Image>&);
   void end_episodes(const std::vector<const Closing*>& closed, Time at);

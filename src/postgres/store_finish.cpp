@@ -182,7 +182,7 @@ std::map<std::string, PgStore::Image> PgStore::write_theirs(const PassStart& pas
   std::map<std::string, Image> images;
   const Rows rows = query_batch(sql_.close(), std::span<const Param>(params));
   for (Rows::Row row : rows)
-    if (!images.emplace(row.text("key"), Image{row.text("before"), row.text("after")}).second) throw two_rows();
+    if (!images.emplace(row.text("key"), Image{row.jsonb("before"), row.jsonb("after")}).second) throw two_rows();
   if (rows.affected() != images.size()) throw two_rows();
   std::vector<Change> changes;
   for (const Closing* closing : wanted) {

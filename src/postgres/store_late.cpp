@@ -83,28 +83,29 @@ void PgStore::settle_accepted(const PassStart& pass, const std::vector<const Att
 void PgStore::settle_late(const PassStart& pass, const Tracked& tracked, SessionAnswer answer) {
   transactions_.run("settling what is owed", [&] {
     const Param binding = Param::integer(b_.binding.id), session = Param::text(tracked.session.key);
-    std::string before, after, was;
+    Jsonb before, after;
+    std::string was;
     const bool due = ours([&] {
       if (!still_allowed(false) || query("SELECT 1 FROM reconciler.episode WHERE binding_id = $1 AND session_id = $2 AND owed IS NOT NULL FOR UPDATE", {binding, session}).empty()) return false;
-      const Rows rows = query("SELECT before::text AS before, after::text AS after, from_state FROM reconciler.event"
+      const Rows rows = query("SELECT before, after, from_state FROM reconciler.event"
                               " WHERE session_id = $1 AND schema_name = $2 AND table_name = $3 AND kind IN ('force', 'finalize') ORDER BY id DESC LIMIT 1",
                               {session, Param::text(b_.schema), Param::text(b_.table)});
       if (rows.empty()) return answer == SessionAnswer::gone;  // its event has left by retention
-      before = rows[0].maybe_text("before").value_or(""), after = rows[0].maybe_text("after").value_or(""), was = rows[0].maybe_text("from_state").value_or("");
+      before = rows[0].maybe_jsonb("before").value_or(Jsonb{}), after = rows[0].maybe_jsonb("after").value_or(Jsonb{}), was = rows[0].maybe_text("from_state").value_or("");
       return true;
     });
     if (!due) return;
     Event event = late_report(tracked, answer == SessionAnswer::gone ? "session gone" : "changed meanwhile");
     if (answer != SessionAnswer::gone) {
       const Rows rows = theirs([&] {
-        Rows put_back = query(sql_.undo(), {session, Param::jsonb(std::string_view(before)), Param::jsonb(std::string_view(after))});
+        Rows put_back = query(sql_.undo(), {session, Param::jsonb(before), Param::jsonb(after)});
         if (put_back.size() == 1)
-          write_audit(b_.mapping, {{tracked.session.key, "readopt", "late_agent", "readopted", pass.pass_id, after, put_back[0].view("after")}}, now());
+          write_audit(b_.mapping, {{tracked.session.key, "readopt", "late_agent", "readopted", pass.pass_id, after, put_back[0].jsonb("after")}}, now());
         return put_back;
       });
       if (rows.size() == 1) {
         event.reason = "readopted", event.to_state = was;
-        event.before = after, event.after = rows[0].text("after");
+        event.before = after, event.after = rows[0].jsonb("after");
       }
     }
     ours([&] {
