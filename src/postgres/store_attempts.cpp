@@ -104,7 +104,7 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
         " INSERT INTO reconciler.event (pass_id, at, schema_name, table_name, actor, session_id, kind, from_state, rule, evidence)"
         " SELECT $7, $2, $8, $9, $10, session_id, 'retry', state, CASE WHEN owed IS NULL THEN 'retry_due' ELSE 'late_agent' END,"
         "   jsonb_build_object('command_id', command_id, 'attempt', attempt, 'agent_id', agent_id) FROM claimed RETURNING id"
-        ") SELECT c.session_id, c.command_id, c.attempt, c.lease_until, w.first, w.last FROM claimed c, (SELECT min(id) AS first, max(id) AS last FROM written) AS w",
+        ") SELECT session_id, command_id, attempt, lease_until, (SELECT min(id) FROM written) AS first, (SELECT max(id) FROM written) AS last FROM claimed",
         {Param::integer(b_.binding.id), Param::time(at), Param::texts(keys), Param::times(leases), Param::texts(seen),
          Param::time(at + std::max<Duration>(hours(1), 4 * lease)), Param::integer(pass.pass_id), Param::text(b_.schema), Param::text(b_.table), Param::text(actor_),
          Param::times(first_seen), Param::integers(tries), Param::texts(commands), Param::times(leases_seen)});
@@ -239,12 +239,10 @@ void PgStore::record(const PassStart& pass, const std::vector<Attempt>& attempts
           "), written AS ("
           " INSERT INTO reconciler.event (pass_id, at, schema_name, table_name, actor, session_id, kind, from_state, reason, evidence)"
           " SELECT $18, $2, $19, $20, $21, session_id, 'retry_result', state, label,"
-          "   jsonb_build_object('command_id', command, 'attempt', attempt, 'outcome', label, 'agent_id', coalesce(agent_id, ''))"
-          "   || CASE WHEN detail IS NULL THEN '{}' ELSE jsonb_build_object('detail', detail) END"
-          "   || CASE WHEN took > 0 THEN jsonb_build_object('took_ms', took / 1000.0::float8) ELSE '{}' END"
-          "   || CASE WHEN looked_up THEN '{\"looked_up\": true}' ELSE '{}'::jsonb END"
+          "   jsonb_strip_nulls(jsonb_build_object('command_id', command, 'attempt', attempt, 'outcome', label, 'agent_id', coalesce(agent_id, ''), 'detail', detail,"
+          "     'took_ms', CASE WHEN took > 0 THEN took / 1000.0::float8 END, 'looked_up', CASE WHEN looked_up THEN true END))"
           " FROM recorded RETURNING id"
-          ") SELECT r.label, r.n, w.first, w.last FROM (SELECT label, count(*) AS n FROM recorded GROUP BY label) AS r, (SELECT min(id) AS first, max(id) AS last FROM written) AS w",
+          ") SELECT label, count(*) AS n, (SELECT min(id) FROM written) AS first, (SELECT max(id) FROM written) AS last FROM recorded GROUP BY label",
           {Param::integer(b_.binding.id), Param::time(at), Param::texts(keys), Param::texts(commands), Param::texts(labels), Param::texts(details), Param::texts(hub_ids),
            Param::booleans(counts), Param::booleans(accepted), Param::booleans(keep), Param::booleans(unreachable), Param::booleans(gone), Param::times(next),
            Param::times(leases), Param::integers(tries), Param::integers(took), Param::booleans(looked_up), Param::integer(pass.pass_id), Param::text(b_.schema),
