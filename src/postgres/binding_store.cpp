@@ -16,23 +16,19 @@ namespace {
 
 using nlohmann::json;
 
-// The columns of one table, read at once: a binding maps dozens.
-class Columns {
+// One table's name and columns, read at once: a binding maps dozens.
+class Table {
  public:
-  explicit Columns(Oid relation) : relation_(relation) {
-    for (Rows::Row row : query("SELECT a.attname, format_type(a.atttypid, -1) AS type, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END = 'timestamp'::regtype AS naive,"
-                               " CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END = 'timestamptz'::regtype AS zoned"
-                               " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
-                               {Param::oid(relation)})) {
-      const std::string name = row.text("attname");
-      columns_[name] = Column{name, row.text("type"), row.boolean("naive"), row.boolean("zoned")};
-    }
+  explicit Table(Oid relation) : Table(relation, "") {}
+  explicit Table(const json& related) : Table(0, related.value("table", "")) {
+    if (columns_.empty())
+      throw UserError("55000", "related table " + related.value("table", "") + " does not exist", "Restore it, or detach_sessions() and attach again.");
   }
+  const std::string& qualified() const { return qualified_; }
   Column named(const std::string& name) const {
     const auto found = columns_.find(name);
     if (found != columns_.end()) return found->second;
-    throw UserError("42703", "column \"" + name + "\" of table " + query("SELECT $1::regclass::text AS name", {Param::oid(relation_)})[0].text("name") + " does not exist",
-                    "Restore the column, or detach_sessions() and attach again.");
+    throw UserError("42703", "column \"" + name + "\" of table " + query("SELECT $1::regclass::text", {Param::text(qualified_)}).only().text(0) + " does not exist", "Restore the column, or detach_sessions() and attach again.");
   }
   std::optional<Column> mapped(const json& columns, const char* what) const {
     const auto found = columns.find(what);
@@ -41,36 +37,32 @@ class Columns {
   }
 
  private:
-  Oid relation_;
+  Table(Oid relation, const std::string& name) {
+    for (Rows::Row row : query("SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, -1) AS type, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END = 'timestamp'::regtype AS naive,"
+                               " CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END = 'timestamptz'::regtype AS zoned"
+                               " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid"
+                               " WHERE c.oid = coalesce(nullif($1, 0), to_regclass($2)::oid) AND a.attnum > 0 AND NOT a.attisdropped",
+                               {Param::oid(relation), Param::text(name)})) {
+      if (qualified_.empty()) qualified_ = quote_identifier(row.view("nspname")) + "." + quote_identifier(row.view("relname"));
+      const std::string column = row.text("attname");
+      columns_[column] = Column{column, row.text("type"), row.boolean("naive"), row.boolean("zoned")};
+    }
+  }
+
+  std::string qualified_;
   std::map<std::string, Column> columns_;
 };
-
-Oid related_table(const json& definition) {
-  const std::string name = definition.value("table", "");
-  const Rows rows = query("SELECT to_regclass($1)::oid AS oid", {Param::text(name)});
-  if (rows[0].null("oid"))
-    throw UserError("55000", "related table " + name + " does not exist", "Restore it, or detach_sessions() and attach again.");
-  return static_cast<Oid>(rows[0].integer("oid"));
-}
-
-std::string qualified_name(Oid relation) {
-  const Rows rows = query("SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
-                          {Param::oid(relation)});
-  return quote_identifier(rows.only().view("nspname")) + "." + quote_identifier(rows.only().view("relname"));
-}
 
 void load_related(Mapping& mapping, const json& related) {
   if (related.contains("agents")) {
     const json& columns = related["agents"]["columns"];
-    const Oid table = related_table(related["agents"]);
-    const Columns of(table);
-    mapping.agents = AgentsTable{qualified_name(table), of.named(columns.at("id")), of.mapped(columns, "heartbeat"), of.mapped(columns, "approval"), of.mapped(columns, "metadata")};
+    const Table of(related["agents"]);
+    mapping.agents = AgentsTable{of.qualified(), of.named(columns.at("id")), of.mapped(columns, "heartbeat"), of.mapped(columns, "approval"), of.mapped(columns, "metadata")};
   }
   if (related.contains("commands")) {
     const json& columns = related["commands"]["columns"];
-    const Oid table = related_table(related["commands"]);
-    const Columns of(table);
-    mapping.commands = CommandsTable{qualified_name(table),
+    const Table of(related["commands"]);
+    mapping.commands = CommandsTable{of.qualified(),
                                      of.named(columns.at("id")),
                                      of.named(columns.at("session")),
                                      of.named(columns.at("action")),
@@ -84,9 +76,8 @@ void load_related(Mapping& mapping, const json& related) {
   }
   if (related.contains("audit")) {
     const json& columns = related["audit"]["columns"];
-    const Oid table = related_table(related["audit"]);
-    const Columns of(table);
-    mapping.audit = AuditTable{qualified_name(table),
+    const Table of(related["audit"]);
+    mapping.audit = AuditTable{of.qualified(),
                                of.mapped(columns, "actor"),
                                of.mapped(columns, "action"),
                                of.mapped(columns, "resource_type"),
@@ -98,8 +89,8 @@ void load_related(Mapping& mapping, const json& related) {
 }
 
 void load_sessions(SessionsTable& table, const json& columns) {
-  table.qualified = qualified_name(table.relation);
-  const Columns of(table.relation);
+  const Table of(table.relation);
+  table.qualified = of.qualified();
   table.key = of.named(columns.at("key"));
   table.state = of.named(columns.at("state"));
   table.agent = of.mapped(columns, "agent");

@@ -122,7 +122,7 @@ class PgStore final : public Store {
   bool still_allowed(bool proven);
   void notice_crashes(Time now);
   bool served(const std::string& state);
-  void rest_after_unserved_scans(Time now);
+  Duration unserved_scans();
   // A session to send for, and how long until its agent's next free slot.
   struct Wanted { const Tracked* tracked; Duration wait; };
   std::vector<Claim> claim_once(const PassStart&, const std::vector<const Tracked*>&, Duration lease);

@@ -112,23 +112,15 @@ bool PgStore::served(const std::string& state) {
   return table && index_for_latest(*table, c.action.name, "stop_session", c.created->name);
 }
 
-// A scan that no index serves reads the whole table, however few sessions are stuck. The worker then rests for 50 times
-// as long: 2 % of a core.
-void PgStore::rest_after_unserved_scans(Time at) {
+// A scan that no index serves reads the whole table, however few sessions are stuck. Only what took this long together
+// is worth a look at the catalog.
+Duration PgStore::unserved_scans() {
   Duration all{0}, unserved{0};
   for (const auto& [state, took] : scans_) all += took;
-  if (50 * all >= seconds(1))  // the catalog is not asked for less
+  if (50 * all >= seconds(1))
     for (const auto& [state, took] : scans_)
       if (!served(state)) unserved += took;
-  const Duration rest = 50 * unserved, usual = settings::interval();
-  const auto unserved_or_null = unserved > Duration(0) ? std::optional(unserved) : std::nullopt;
-  const Rows rows = query("WITH was AS (SELECT binding_id, unserved_scans FROM reconciler.binding_state WHERE binding_id = $1)"
-                          " UPDATE reconciler.binding_state s SET unserved_scans = $2, no_pass_before = $3 FROM was WHERE s.binding_id = was.binding_id RETURNING was.unserved_scans",
-                          {Param::integer(b_.binding.id), Param::interval(unserved_or_null), Param::time(unserved_or_null ? std::optional(at + rest) : std::nullopt)});
-  const auto before = rows.empty() ? std::nullopt : rows[0].maybe_span(0);
-  if (rest > usual && 50 * before.value_or(Duration(0)) <= usual)
-    report(LogLevel::log, "session_reconciler: scans of " + b_.binding.name + " that no index serves took " + span(unserved) + ": the worker rests for " + span(rest) + " after each pass", {},
-           "preflight() names the missing indexes.");
+  return unserved;
 }
 
 void PgStore::end_pass(const PassStart& start, const PassEnd& end) {
@@ -143,13 +135,21 @@ void PgStore::end_pass(const PassStart& start, const PassEnd& end) {
       for (const auto& [state, n] : end.stuck_by_state) stuck[state] = n;
       const std::string stuck_text = stuck.dump();
       const std::int64_t acted = end.retried + end.finalized + end.forced + end.quarantined;
-      query("UPDATE reconciler.binding_state SET last_pass_at = $2, last_pass_took = $3 - $2, last_success_at = CASE WHEN $4 = '' THEN $3 ELSE last_success_at END,"
+      // The worker then rests for 50 times as long: 2 % of a core.
+      const Duration unserved = unserved_scans(), rest = 50 * unserved, usual = settings::interval();
+      const bool none = unserved == Duration(0);
+      const Rows was = query("WITH was AS (SELECT binding_id, unserved_scans FROM reconciler.binding_state WHERE binding_id = $1)"
+            " UPDATE reconciler.binding_state s SET last_pass_at = $2, last_pass_took = $3 - $2, last_success_at = CASE WHEN $4 = '' THEN $3 ELSE last_success_at END,"
             " last_scanned = $5, last_acted = $6, last_error = $4, next_due = $7, stuck = CASE WHEN $4 = '' THEN $8 ELSE stuck END, hub_up = coalesce($9, hub_up),"
             " hub_unknown_since = CASE WHEN $9 THEN NULL WHEN NOT $9 THEN coalesce(hub_unknown_since, $3) ELSE hub_unknown_since END,"
-            " hub_unauthorized = CASE WHEN $9 IS NULL THEN hub_unauthorized ELSE $10 END WHERE binding_id = $1",
+            " hub_unauthorized = CASE WHEN $9 IS NULL THEN hub_unauthorized ELSE $10 END, unserved_scans = $11, no_pass_before = $12"
+            " FROM was WHERE s.binding_id = was.binding_id RETURNING was.unserved_scans",
             {Param::integer(b_.binding.id), Param::time(start.now), Param::time(at), Param::text(valid_text(end.error, 1000)), Param::integer(end.scanned), Param::integer(acted),
-             Param::time(end.next_due), Param::jsonb(std::string_view(stuck_text)), Param::boolean(end.hub_up), Param::boolean(end.hub_unauthorized)});
-      rest_after_unserved_scans(at);
+             Param::time(end.next_due), Param::jsonb(std::string_view(stuck_text)), Param::boolean(end.hub_up), Param::boolean(end.hub_unauthorized),
+             Param::interval(none ? std::nullopt : std::optional(unserved)), Param::time(none ? std::nullopt : std::optional(at + rest))});
+      if (rest > usual && !was.empty() && 50 * was[0].maybe_span(0).value_or(Duration(0)) <= usual)
+        report(LogLevel::log, "session_reconciler: scans of " + b_.binding.name + " that no index serves took " + span(unserved) + ": the worker rests for " + span(rest) + " after each pass", {},
+               "preflight() names the missing indexes.");
       if (end.hub_requests > 0) {
         count(b_.binding.id, "reconciler_hub_requests_total", "", static_cast<double>(end.hub_requests));
         count(b_.binding.id, "reconciler_hub_requests_failed_total", "", static_cast<double>(end.hub_failed));
