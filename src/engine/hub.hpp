@@ -57,14 +57,14 @@ class AgentHub {
   // Asks about all of `ids`. Waits, serving interrupts; throws only what the waiter throws (cancel, shutdown).
   virtual std::map<std::string, Sighting> look(const std::vector<std::string>& ids) = 0;
 
-  // Sends what `next` hands out, at most max_in_flight at once. It is asked for more when a connection is free and
-  // nothing else is due, until it hands out nothing. Calls `done(index, delivery)` once for each command, counted
+  // Sends what `next` hands out, at most max_in_flight at once. It is asked for more when less than that is due and has
+  // not left, until it hands out nothing. Calls `done(index, delivery)` once for each command, counted
   // in the order they were handed out, in any order, from inside the call. Waits as look() does.
   using Next = std::function<std::vector<Dispatch>()>;
   using Done = std::function<void(std::size_t, const Delivery&)>;
   virtual void dispatch(const Next& next, const Done& done) = 0;
 
-  // The longest that dispatch() of `commands` may take to answer the last of them, spacing aside.
+  // The longest that dispatch() may take to answer the last of `commands` that were just handed out, spacing aside.
   virtual Duration longest_delivery(std::size_t commands) const = 0;
 
   // Progress of accepted commands by the hub's command id, and of sessions; absent from the result: unknown.

@@ -348,8 +348,8 @@ void Pass::send_retries() {
   }
 }
 
-// A few hundred are claimed at a time, when those before them have left: the hub's connections stay busy, and no lease
-// is longer than it has to be. Returns what could not be claimed.
+// A few hundred are claimed at a time, when the last of those before them are leaving: the hub's connections stay busy,
+// and no lease is longer than it has to be. Returns what could not be claimed.
 std::vector<const Tracked*> Pass::send_round(const std::vector<const Tracked*>& due) {
   constexpr std::size_t chunk = 250;
   struct Sent {

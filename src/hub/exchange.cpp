@@ -117,8 +117,13 @@ void Exchange::run(Refill refill) {
   }
 }
 
+// Before the connections run dry: what is asked for now takes its time to be made, and they work meanwhile.
 bool Exchange::is_hungry() const {
-  return (waiting_.empty() || waiting_.begin()->first.first > now()) && (!client_ || client_->has_room());
+  const Duration at = now();
+  int due = 0;
+  for (auto next = waiting_.begin(); next != waiting_.end() && next->first.first <= at; ++next)
+    if (++due >= options_.max_in_flight) return false;
+  return true;
 }
 
 // Bounded, since a hub on loopback may have answered before start() returns.
@@ -186,22 +191,25 @@ http::Request Exchange::prepare(const Ask& ask) const {
 }
 
 void Exchange::deliver() {
+  struct Answered {
+    Flight flight;
+    Response response;
+  };
+  std::vector<Answered> answered;
   while (client_) {
     auto response = client_->finished();
-    if (!response) return;
+    if (!response) break;
     auto found = flying_.find(response->tag);
     if (found == flying_.end()) continue;
     Flight flight = std::move(found->second);
     flying_.erase(found);
     totals_.time += response->took;
-    Address& address = addresses_[flight.ask.address];
-    watch_health(*response, address);
-    if (response->result == Response::Result::answered && response->status == 401 && send_again(flight, *response)) {
-      ++totals_.failed;
-      continue;
-    }
-    flight.then(Reply{std::move(*response), false, true});
+    watch_health(*response, addresses_[flight.ask.address]);
+    if (response->result == Response::Result::answered && response->status == 401 && send_again(flight, *response)) ++totals_.failed;
+    else answered.push_back({std::move(flight), std::move(*response)});
   }
+  if (!answered.empty()) start_due();  // the next ones are on their way while these are dealt with
+  for (auto& [flight, response] : answered) flight.then(Reply{std::move(response), false, true});
 }
 
 // A 401 did nothing at the hub, so that any request can be sent again. The files are read once a call; what

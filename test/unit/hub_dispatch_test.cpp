@@ -381,6 +381,48 @@ TEST_F(HubDispatch, ANewTokenIsReadOnA401ForAllInFlight) {
   EXPECT_LE(refused, 8);
 }
 
+// ---- connections that stay busy
+
+bool comes_true(const std::atomic<bool>& flag) {
+  for (int i = 0; i < 1000 && !flag; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  return flag;
+}
+
+TEST_F(HubDispatch, MoreIsAskedForWhileAllConnectionsAreBusy) {
+  std::atomic<bool> asked_again = false, in_time = true;
+  FaultServer server([&](const Seen& seen) {
+    if (!comes_true(asked_again)) in_time = false;
+    return accepted(seen);
+  });
+  world.options.max_in_flight = 2;
+  world.options.total_timeout = seconds(10);
+  auto hub = world.hub({server.url()});
+  int asked = 0;
+  hub->dispatch([&]() -> std::vector<Dispatch> {
+    if (++asked == 2) asked_again = true;
+    if (asked > 2) return {};
+    return {stop("a" + std::to_string(asked)), stop("b" + std::to_string(asked))};
+  }, [](std::size_t, const Delivery&) {});
+  EXPECT_EQ(server.seen().size(), 4u);
+  EXPECT_TRUE(in_time);
+}
+
+TEST_F(HubDispatch, TheNextLeavesBeforeAnAnswerIsDealtWith) {
+  std::atomic<bool> second_arrived = false;
+  FaultServer server([&](const Seen& seen) {
+    if (seen.body.find("\"s2\"") != std::string::npos) second_arrived = true;
+    return accepted(seen);
+  });
+  world.options.max_in_flight = 1;
+  world.options.total_timeout = seconds(10);
+  auto hub = world.hub({server.url()});
+  bool left = false;
+  hub->dispatch(handing_out({stop("s1"), stop("s2")}), [&](std::size_t index, const Delivery&) {
+    if (index == 0) left = comes_true(second_arrived);
+  });
+  EXPECT_TRUE(left);
+}
+
 // ---- being interrupted
 
 TEST_F(HubDispatch, ACancelPassesThroughAndTheHubWorksAgain) {
