@@ -86,6 +86,11 @@ void load_related(Mapping& mapping, const json& related) {
                                of.mapped(columns, "at"),
                                of.mapped(columns, "address")};
   }
+  if (related.contains("connections")) {
+    const json& columns = related["connections"]["columns"];
+    const Table of(related["connections"]);
+    mapping.connections = ConnectionsTable{of.qualified(), of.named(columns.at("session")), of.named(columns.at("seen"))};
+  }
 }
 
 void load_sessions(SessionsTable& table, const json& columns) {

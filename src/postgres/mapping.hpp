@@ -43,11 +43,18 @@ struct AuditTable {
   std::optional<Column> actor, action, resource_type, resource_id, changes, at, address;
 };
 
+// What is connected to a session, or holds a lease of it: several rows a session.
+struct ConnectionsTable {
+  std::string qualified;
+  Column session, seen;
+};
+
 struct Mapping {
   SessionsTable sessions;
   std::optional<AgentsTable> agents;
   std::optional<CommandsTable> commands;
   std::optional<AuditTable> audit;
+  std::optional<ConnectionsTable> connections;
   std::string time_zone = "UTC";
   std::vector<std::string> ending_states;   // terminal, or what a policy makes of an orphan
   std::vector<std::string> watched_states;  // with a policy

@@ -43,6 +43,7 @@ constexpr OptionSpec attach_options[] = {
     {"agents_table", OptionKind::name, "agents, in the schema of the sessions", "the table of agents, with their heartbeats"},
     {"commands_table", OptionKind::name, "agent_commands, in the schema of the sessions", "the table of the application's own commands"},
     {"audit_table", OptionKind::name, "audit_log with the preset streamspace, else none", "the application's audit table, which gets a row per change"},
+    {"connections_table", OptionKind::name, "none", "a table of connections to sessions, or of leases: their times are signs of life"},
     {"hub", OptionKind::name, "the only one there is", "the hub of set_hub() to ask"},
     {"mode", OptionKind::text, "observe", "observe or enforce"},
     {"time_zone", OptionKind::text, "UTC", "the zone of columns of type timestamp without time zone"},

@@ -144,6 +144,10 @@ std::optional<std::string> index_for_state(Oid table, const std::string& state_c
   return index_where(table, "(p.partial OR (i.indpred IS NULL AND (i.indkey::int2[])[0] = l.attnum))", state_column, state, state_column);
 }
 
+std::optional<std::string> index_led_by(Oid table, const std::string& column) {
+  return index_where(table, "i.indpred IS NULL AND (i.indkey::int2[])[0] = l.attnum", column, "", column);
+}
+
 std::optional<std::string> index_for_latest(Oid table, const std::string& action_column, const std::string& action, const std::string& time_column) {
   return index_where(table, "(p.partial OR i.indpred IS NULL) AND (i.indkey::int2[])[CASE WHEN (i.indkey::int2[])[0] = s.attnum THEN 1 ELSE 0 END] = l.attnum",
                      action_column, action, time_column);

@@ -54,6 +54,9 @@ std::optional<std::string> index_for_state(Oid, const std::string& state_column,
 // An index that finds the latest rows of one action without reading the older ones: it leads with the time, or with both.
 std::optional<std::string> index_for_latest(Oid, const std::string& action_column, const std::string& action, const std::string& time_column);
 
+// One that is not partial and leads with this column.
+std::optional<std::string> index_led_by(Oid, const std::string& column);
+
 // Whether rows may be hidden from `role`, which is no superuser and does not bypass row security.
 bool hides_rows(const TableLook&, Oid role);
 // Of these columns, those on which `role` lacks `privilege` (SELECT, INSERT, UPDATE); also without USAGE on the schema.

@@ -98,6 +98,7 @@ void say_rights(Findings& out, const AttachedBinding& b, const TableLook& table)
   }
   if (const auto& a = b.mapping.audit)
     say_related(out, table, a->qualified, "INSERT", names_of({&a->actor, &a->action, &a->resource_type, &a->resource_id, &a->changes, &a->at, &a->address}));
+  if (const auto& c = b.mapping.connections) say_related(out, table, c->qualified, "SELECT", {c->session.name, c->seen.name});
   if (out.size() == before) out.push_back({"rights", "ok", table.owner_name + " may read and write what the mapping needs", ""});
 }
 
@@ -150,6 +151,7 @@ void say_time_zone(Findings& out, const AttachedBinding& b) {
     if (sign.timestamp) naive.insert(sign.name);
   if (const auto& a = b.mapping.agents) add("agents.", {&a->heartbeat});
   if (const auto& c = b.mapping.commands) add("commands.", {&c->created, &c->sent, &c->acknowledged, &c->completed});
+  if (const auto& c = b.mapping.connections; c && c->seen.timestamp) naive.insert("connections." + c->seen.name);
   if (naive.empty()) {
     out.push_back({"time zone", "ok", "every mapped time has its own", ""});
     return;
@@ -194,6 +196,19 @@ void say_command_index(Findings& out, const AttachedBinding& b, const TableLook&
                    create_index(commands, "(" + shown(c->created->name) + ") WHERE " + shown(c->action.name) + " = 'stop_session'")});
 }
 
+// Each pass looks for the connections of each session that it scans.
+void say_connection_index(Findings& out, const AttachedBinding& b, const TableLook& table) {
+  const auto& c = b.mapping.connections;
+  const auto oid = c ? table_named(c->qualified, table.schema) : std::nullopt;
+  if (!oid) return;
+  const TableLook connections = look_at(*oid);
+  if (const auto index = index_led_by(*oid, c->session.name))
+    out.push_back({"index connections", "ok", *index, ""});
+  else
+    out.push_back({"index connections", "missing", "no index finds the connections of a session: all of " + connections.qualified + " is read for each session that a pass looks at",
+                   create_index(connections, "(" + shown(c->session.name) + ", " + shown(c->seen.name) + ")")});
+}
+
 // StreamSpace's own code and the columns that it expects.
 void say_streamspace(Findings& out, const AttachedBinding& b, const TableLook& table) {
   if (b.preset != "streamspace") return;
@@ -234,6 +249,7 @@ Findings table_findings(const AttachedBinding& b, const TableLook& table) {
   say_time_zone(out, b);
   say_indexes(out, b, table);
   say_command_index(out, b, table);
+  say_connection_index(out, b, table);
   say_streamspace(out, b, table);
   return out;
 }

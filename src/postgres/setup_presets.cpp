@@ -64,6 +64,15 @@ WantedTable audit(const char* name) {
           .without = "changes are audited in reconciler.event alone"};
 }
 
+WantedTable connections() {
+  return {.role = "connections",
+          .name = "",
+          .columns = {{.role = "session", .names = {"session_id"}, .use = ColumnUse::compared, .required = true},
+                      {.role = "seen", .names = {"last_heartbeat", "last_seen_at", "expires_at", "connected_at"}, .use = ColumnUse::instant, .required = true}},
+          .written = false,
+          .without = "who is connected to a session does not speak for it"};
+}
+
 // A user asked for the end; the others follow an agent's loss and are the operator's choice.
 const char* const terminating =
     R"({"enabled": true, "stuck_after": "5 min", "gone_after": "10 min", "becomes": "terminated", "reason": "agent_unavailable",
@@ -99,7 +108,7 @@ const std::vector<Preset>& presets() {
        .columns = session_columns({"assigned_agent_id", "agent_id"}, {"platform_resource_id", "runtime_id", "sandbox_id"}, {"created_at"},
                                   {"state_changed_at", "state_entered_at", "updated_at"}, in_events),
        .keys = {},
-       .related = {agents(), commands(), audit("")},
+       .related = {agents(), commands(), audit(""), connections()},
        .terminal_states = {"terminated", "failed", "gone", "deleted"},
        .policies = agent_policies,
        .leftover = "{}"},
@@ -107,7 +116,7 @@ const std::vector<Preset>& presets() {
        .columns = session_columns({"agent_id"}, {}, {"created_at"}, {"updated_at"},
                                   "kept in reconciler.event instead; not recommended, since it would arm the API's own loop"),
        .keys = {"id"},
-       .related = {agents(), commands(), audit("audit_log")},
+       .related = {agents(), commands(), audit("audit_log"), connections()},
        .terminal_states = {"terminated", "failed", "deleted"},
        .policies = agent_policies,
        .leftover = streamspace_leftover,

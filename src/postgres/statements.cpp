@@ -62,10 +62,18 @@ std::string Statements::instant(const std::string& alias, const std::optional<Co
   return in(alias, *column) + "::timestamptz";
 }
 
-// The newest sign of life that the row shows.
+bool Statements::shows_signs() const { return !m_.sessions.signs.empty() || m_.connections; }
+
+// The newest sign of life, of the row itself or of what is connected to it.
 std::string Statements::sign(const std::string& alias) const {
   std::vector<std::string> signs;
   for (const Column& column : m_.sessions.signs) signs.push_back(instant(alias, column));
+  if (const auto& c = m_.connections) {
+    const Column& key = m_.sessions.key;
+    const bool comparable = c->session.type == key.type || (textual(c->session) && textual(key));
+    const std::string same = comparable ? in("c", c->session) + " = " + in(alias, key) : in("c", c->session) + "::text = " + as_text(alias, key);
+    signs.push_back("(SELECT max(" + instant("c", c->seen) + ") FROM " + c->qualified + " AS c WHERE " + same + ")");
+  }
   return signs.empty() ? "NULL::timestamptz" : "greatest(" + join(signs, ", ") + ")";
 }
 
@@ -284,7 +292,7 @@ std::string Statements::close() const {
   }
   // The written columns are compared with the image too: what `before` says is exactly what was overwritten.
   std::string unchanged;
-  if (!t.signs.empty()) unchanged += quiet("t.quiet_since");
+  if (shows_signs()) unchanged += quiet("t.quiet_since");
   for (std::size_t i = 0; i < t.route.size(); ++i)
     unchanged += " AND " + in("o", t.route[i]) + " IS NOT DISTINCT FROM " + cast("t.route" + std::to_string(i), t.route[i]);
   for (const Column& column : written()) unchanged += " AND " + in("s", column) + " IS NOT DISTINCT FROM " + in("o", column);
@@ -334,7 +342,7 @@ std::string Statements::where_of_close(const Session& session, const std::option
   const auto literal = [](const std::optional<std::string>& value) { return value ? quote_literal(*value) : std::string("NULL"); };
   Compared values{quote_literal(session.key), quote_literal(session.state), literal(session.agent), literal(session.runtime), literal(session.created), {}};
   for (const auto& value : session.route) values.route.push_back(literal(value));
-  return predicate(values) + (quiet_since && !m_.sessions.signs.empty() ? quiet(quote_literal(*quiet_since)) : "");
+  return predicate(values) + (quiet_since && shows_signs() ? quiet(quote_literal(*quiet_since)) : "");
 }
 
 }  // namespace reconciler

@@ -72,6 +72,7 @@ class Statements {
   struct Compared { std::string key, state, agent, runtime, created; std::vector<std::string> route; };
   Compared columns_of_batch() const;
   std::string predicate(const Compared&) const;
+  bool shows_signs() const;
   std::string sign(const std::string& alias) const;
   std::string quiet(const std::string& since) const;
   std::string image(const std::string& alias) const;

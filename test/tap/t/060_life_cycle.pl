@@ -132,23 +132,28 @@ subtest 'the same id, another incarnation' => sub {
 
 subtest 'signs of life' => sub {
 	$r->do('CREATE TABLE desks (id text PRIMARY KEY, state text NOT NULL, agent_id text, created_at timestamptz, updated_at timestamptz, client_seen timestamptz, renewed timestamp)');
+	$r->do('CREATE TABLE viewers (session_id text REFERENCES desks, last_heartbeat timestamptz)');
 	$r->attach('desks', 'standard', { mode => 'enforce', start_grace => '0 s', instance_grace => '0 s', observation_spacing => '10 ms', disconnect_cleanup => JSON::PP::true,
-			agents_table => undef, commands_table => undef, sign_of_life_columns => [ 'client_seen', 'renewed' ] });
+			agents_table => undef, commands_table => undef, sign_of_life_columns => [ 'client_seen', 'renewed' ], connections_table => 'viewers' });
 	stop_worker();
 	comes('desk-agent');
 	my $now = sub { $r->now . ($_[0] ? " - interval '$_[0]'" : '') };
-	$r->do("INSERT INTO desks SELECT d, 'running', 'desk-agent', " . $now->('1 hour') . ', ' . $now->('1 hour') . " FROM unnest(ARRAY['seen', 'renewed', 'silent']) AS d");
+	$r->do("INSERT INTO desks SELECT d, 'running', 'desk-agent', " . $now->('1 hour') . ', ' . $now->('1 hour') . " FROM unnest(ARRAY['seen', 'renewed', 'viewed', 'leased', 'silent']) AS d");
 	$r->pass, leaves('desk-agent'), $r->pass;
 	$r->advance(31);
 	$r->do("UPDATE desks SET client_seen = " . $now->('119 s') . " WHERE id = 'seen'");
 	$r->do("UPDATE desks SET renewed = " . $now->() . " AT TIME ZONE 'UTC' WHERE id = 'renewed'");
 	$r->do("UPDATE desks SET client_seen = " . $now->('10 min') . " WHERE id = 'silent'");
+	$r->do("INSERT INTO viewers SELECT d, " . $r->now . " - age::interval FROM (VALUES ('viewed', '1 hour'), ('viewed', '119 s'), ('leased', '-1 min'), ('silent', '121 s')) AS v(d, age)");
 	$r->pass;
 	my %state = map { $_->{id} => $_->{state} } $r->rows('SELECT id, state FROM desks');
-	is_deeply(\%state, { seen => 'running', renewed => 'running', silent => 'terminated' }, 'who shows life is not closed, however late');
+	is_deeply(\%state, { seen => 'running', renewed => 'running', viewed => 'running', leased => 'running', silent => 'terminated' }, 'who shows life is not closed, however late');
 	is($r->stuck('seen')->{blocked_by}, 'sign_of_life', '... and says why');
+	is($r->stuck($_)->{blocked_by}, 'sign_of_life', "... so does who is $_") for qw(viewed leased);
 	$r->advance(121), $r->pass;
-	is($r->one("SELECT count(*) FROM desks WHERE state = 'terminated'"), 3, 'who shows none any more is');
+	is($r->one("SELECT string_agg(id, ' ') FROM desks WHERE state <> 'terminated'"), 'leased', 'who shows none any more is, but for one with a lease that ran until a minute ago');
+	$r->advance(60), $r->pass;
+	is($r->one("SELECT count(*) FROM desks WHERE state = 'terminated'"), 5, '... and then that one');
 	$r->one("SELECT detach_sessions('desks'::regclass)");
 };
 
