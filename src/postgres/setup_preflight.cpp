@@ -2,6 +2,7 @@
 // nobody: what a hub says is what the last CALL probe_hub() recorded.
 #include <algorithm>
 
+#include "core/profile.hpp"
 #include "core/text.hpp"
 #include "http/credentials.hpp"
 #include "postgres/binding_store.hpp"
@@ -205,6 +206,18 @@ void check_reasons(Findings& out, const std::string& prefix, int id) {
         "If it is not what we closed before the table was detached last: find the other reconciler, and let one of the two do this.");
 }
 
+// A closed session is taken back only where the hub can say that it still runs.
+void check_late_return(Findings& out, const std::string& prefix, int id) {
+  const Rows rows = as_extension_owner([&] {
+    return query("SELECT string_agg(p.state, ', ' ORDER BY p.state) AS states, d.name, d.definition::text AS definition FROM reconciler.policy p JOIN reconciler.binding b USING (binding_id)"
+                 " JOIN reconciler.hub h ON h.name = b.hub JOIN reconciler.hub_profile d ON d.name = h.profile WHERE p.binding_id = $1 AND p.enabled AND p.late_return = 'readopt' GROUP BY d.name, d.definition",
+                 {Param::integer(id)});
+  });
+  if (rows.empty() || Profile(rows[0].text("name"), rows[0].text("definition")).can_ask_session()) return;
+  add(out, prefix + "late return", "warn", "late_return is readopt for " + rows[0].text("states") + ", but hub profile " + rows[0].text("name") + " can't ask about a session: what is closed stays closed, and an agent that returns gets no stop",
+      "Give the profile a request ask_session, or UPDATE reconciler.policy SET late_return = 'keep_terminated' WHERE binding_id = " + std::to_string(id) + ".");
+}
+
 void check_table(Findings& out, int id) {
   const Rows rows = as_extension_owner([&] { return query("SELECT format('%I.%I', schema_name, table_name) AS name, sessions::oid AS oid FROM reconciler.binding WHERE binding_id = $1", {Param::integer(id)}); });
   if (rows.empty()) return;
@@ -222,6 +235,7 @@ void check_table(Findings& out, int id) {
     check_identity(out, prefix, binding);
     check_states(out, prefix, id);
     check_reasons(out, prefix, id);
+    check_late_return(out, prefix, id);
     if (!binding.guard_terminal) add(out, prefix + "guard", "ok", "off: an agent that comes back late may write a session that was closed");
     for (const Finding& f : table_findings(binding, look_at(static_cast<Oid>(rows[0].integer("oid")))))
       add(out, prefix + f.item, f.status == "info" ? "ok" : f.status == "missing" ? "warn" : f.status, f.detail, f.hint);

@@ -79,7 +79,18 @@ SELECT results_eq($$SELECT status, detail FROM preflight() WHERE check_name = 'a
   $$VALUES ('warn', 'about 30 sessions have termination_reason = agent_disconnected, and 0 of them were closed here: somebody else writes reasons of ours')$$, 'a reason that we have written less often');
 UPDATE reconciler.counter SET value = 0;
 SELECT matches((SELECT detail FROM preflight() WHERE check_name = 'app.rooms: foreign writers'), '^about 30 .* agent_disconnected, and 0 .*; about 30 .* agent_unavailable, and 0 of them', '... or two');
+
+-- Taken back is only what the hub can tell of.
+SELECT lives_ok($$SELECT set_hub('telling', 'http://127.0.0.1:1', 'standard', '{"sessions": "rooms"}')$$, 'a hub that can be asked about sessions');
+UPDATE reconciler.policy SET late_return = 'readopt', enabled = true WHERE state = 'running';
+SELECT is_empty($$SELECT FROM preflight() WHERE check_name = 'app.rooms: late return'$$, 'readopt with it');
+SELECT lives_ok($$SELECT set_hub('telling', 'http://127.0.0.1:1', 'streamspace')$$, 'one that can not');
+SELECT results_eq($$SELECT status, detail FROM preflight() WHERE check_name = 'app.rooms: late return'$$,
+  $$VALUES ('warn', 'late_return is readopt for running, but hub profile streamspace can''t ask about a session: what is closed stays closed, and an agent that returns gets no stop')$$, 'readopt with that');
+UPDATE reconciler.policy SET late_return = 'keep_terminated';
+SELECT is_empty($$SELECT FROM preflight() WHERE check_name = 'app.rooms: late return'$$, 'a stop needs no question');
 SELECT is(detach_sessions('rooms'), 'detached', 'next');
+DELETE FROM reconciler.hub;
 SELECT is_empty($$SELECT FROM attach_sessions('desks', options => '{"policies": {"Deleting": null}, "terminal_states": ["terminated", "failed", "done"]}') WHERE item = 'states'$$, 'what is said of them is heard');
 SELECT is(detach_sessions('desks'), 'detached', 'next');
 
