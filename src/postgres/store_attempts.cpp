@@ -41,6 +41,11 @@ Outcome outcome_of(const Delivery& d) {
   return {.label = "unclear", .keep_key = true, .unreachable = true};
 }
 
+// The idempotency key of an episode's next try, as a uuid. It follows from which try that is, so that a server which has
+// been promoted without this claim, or another that has not yet heard that it was, gives the same try the same key.
+constexpr const char* next_key =
+    "encode(substring(sha256(convert_to(concat_ws('/', $15::text, e.binding_id, e.session_id, extract(epoch FROM e.first_seen), e.tries), 'UTF8')) FROM 1 FOR 16), 'hex')::uuid::text";
+
 // A hold that was committed while a claim was under way: the claim is taken back and made again without it.
 struct HeldMeanwhile {};
 
@@ -91,7 +96,7 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
     const Rows claimed = query_batch(
         "WITH claimed AS ("
         " UPDATE reconciler.episode e SET lease_until = t.lease, last_attempt = $2, tries = e.tries + 1, last_command_seen = t.seen, retry_requested = NULL,"
-        "   quarantined = CASE WHEN e.retry_requested IS NULL THEN e.quarantined END, command_id = coalesce(e.command_id, gen_random_uuid()::text), accepted_at = NULL,"
+        "   quarantined = CASE WHEN e.retry_requested IS NULL THEN e.quarantined END, command_id = coalesce(e.command_id, " + std::string(next_key) + "), accepted_at = NULL,"
         "   incarnation = coalesce((SELECT nullif(a.incarnation, '') FROM reconciler.agent_evidence a WHERE a.binding_id = e.binding_id AND a.agent_id = e.agent_id), e.incarnation)"
         " FROM (SELECT $1::int AS binding, u.* FROM unnest($3::text[], $4::timestamptz[], $5::text[], $11::timestamptz[], $12::bigint[], $13::text[], $14::timestamptz[])"
         "   AS u(key, lease, seen, first_seen, tries, command, leased) OFFSET 0) AS t"
@@ -107,7 +112,8 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
         ") SELECT session_id, command_id, attempt, lease_until, (SELECT min(id) FROM written) AS first, (SELECT max(id) FROM written) AS last FROM claimed",
         {Param::integer(b_.binding.id), Param::time(at), Param::texts(keys), Param::times(leases), Param::texts(seen),
          Param::time(at + std::max<Duration>(hours(1), 4 * lease)), Param::integer(pass.pass_id), Param::text(b_.schema), Param::text(b_.table), Param::text(actor_),
-         Param::times(first_seen), Param::integers(tries), Param::texts(commands), Param::times(leases_seen)});
+         Param::times(first_seen), Param::integers(tries), Param::texts(commands), Param::times(leases_seen),
+         Param::text(b_.armed_system + "/" + std::to_string(b_.armed_database))});
     // hold_session() locks the episode when it has written its hold: either it comes first and is seen here, or it
     // waits for us and sees the try. What was held before was not claimed, and is no reason to come again.
     Texts taken;

@@ -24,8 +24,10 @@ struct HeldMeanwhile {};
 bool passing(const PostgresError& e) { return e.is("55P03") || e.is("40001") || e.is("40P01"); }
 
 // A person's cancel is for the whole pass, and so is the statement_timeout of a session that CALLs it. Ours is for each
-// transaction: some row of it hangs.
-bool ends_pass(const PostgresError& e, const Transactions& transactions) { return e.cancelled() && !(e.timed_out() && transactions.own_time_limit()); }
+// transaction: some row of it hangs. A full disk is nobody's fault.
+bool ends_pass(const PostgresError& e, const Transactions& transactions) {
+  return (e.cancelled() && !(e.timed_out() && transactions.own_time_limit())) || e.is("53100");
+}
 
 PostgresError two_rows() {
   return PostgresError(sqlstate_code("21000"), "closing one session would write two rows", {},

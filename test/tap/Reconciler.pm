@@ -138,12 +138,13 @@ sub advance
 sub set_clock
 {
 	my ($self) = @_;
-	my $file = $self->node->data_dir . '/clock.conf';
+	my $node = $self->node;
+	my $file = $node->can('clock_file') ? $node->clock_file : $node->data_dir . '/clock.conf';
 	open my $conf, '>', "$file.new" or die "$file: $!";
 	print $conf "session_reconciler.clock_offset = $self->{offset}\n";
 	close $conf;
 	rename "$file.new", $file or die "$file: $!";
-	$self->node->reload;
+	$node->reload;
 	# Both this connection and those that begin from now on.
 	$self->wait_for("SELECT extract(epoch FROM current_setting('session_reconciler.clock_offset')::interval) = ?", $self->{offset});
 	wait_until { $self->connect->selectrow_array("SELECT extract(epoch FROM current_setting('session_reconciler.clock_offset')::interval) = $self->{offset}") } 'the new clock';

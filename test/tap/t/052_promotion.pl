@@ -1,5 +1,6 @@
 # The primary dies in the middle of a pass that closes sessions by inference, and its standby is promoted: what was closed
-# stays closed, nothing is closed twice or in the grace, and what is lost ends in the end.
+# stays closed, nothing is closed twice or in the grace, and what is lost ends in the end. A command that the primary sent
+# and the standby never heard of is sent again under the same key.
 use strict;
 use warnings FATAL => 'all';
 
@@ -58,5 +59,30 @@ is($standby->one("SELECT count(*) FROM reconciler.event WHERE kind = 'brake_trip
 $standby->live_through(600);
 is(alive($standby), 14, 'and it stays so');
 
-$node->stop;
+# The next standby does not get what the primary does last.
+$node->backup('base');
+my $last = PostgreSQL::Test::Cluster->new('behind');
+$last->init_from_backup($node, 'base', has_streaming => 1);
+$standby->add_session('asked', 'a7', age => '4 min');
+$hub->fault({ match => { method => 'POST' }, kind => 'never_answer', executes => JSON::PP::true, times => 1 });
+$standby->pass;
+is($standby->episode('asked')->{tries}, 0, 'seen, and not yet due');
+$last->start;
+$node->wait_for_catchup($last, 'replay', $node->lsn('write'));
+$last->stop;
+$standby->advance(75);
+$standby->do('SELECT reconciler.wake_worker()');
+wait_until { $hub->met } 'the command to be out';
+$node->stop('immediate');
+$last->start;
+$last->promote;
+my $behind = Reconciler->around($last, $standby);
+$behind->wait_for_server('SELECT reconciler.worker_pid()');
+is($behind->episode('asked')->{tries}, 0, 'promoted, it does not know of that try');
+$behind->live_through(120);
+my $seen = $hub->seen_of('asked');
+is_deeply([ @$seen{qw(posts distinct_keys)} ], [ 2, 1 ], '... and sends it again under the same key');
+is(scalar $hub->commands_of('asked'), 1, '... so that it is one command');
+
+$last->stop;
 done_testing();
