@@ -1,6 +1,7 @@
 #include "postgres/setup_findings.hpp"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "postgres/role.hpp"
@@ -105,6 +106,31 @@ void say_triggers(Findings& out, const TableLook& table) {
   std::vector<std::string> triggers = user_triggers(table.oid);
   std::erase(triggers, kGuardTrigger);
   out.push_back({"triggers", triggers.empty() ? "ok" : "info", triggers.empty() ? "none" : comma_list(triggers) + ": they fire on the reconciler's changes too", ""});
+}
+
+// Labels of the state column's type may have been renamed since. The … of a hint is the new name.
+void say_labels(Findings& out, const AttachedBinding& b, const TableLook& table) {
+  const std::string& column = b.mapping.sessions.state.name;
+  const std::vector<std::string> labels = enum_labels(table.oid, column);
+  std::map<std::string, std::set<std::string>> lacking;  // label, and what names it
+  const auto named = [&](const std::string& label, const char* by) {
+    if (!labels.empty() && !label.empty() && std::find(labels.begin(), labels.end(), label) == labels.end()) lacking[label].insert(by);
+  };
+  for (const std::string& state : b.binding.terminal_states) named(state, "terminal_states");
+  for (const Policy& p : b.binding.policies) {
+    named(p.state, "state");
+    if (p.enabled) named(p.becomes, "becomes"), named(p.completed_becomes, "completed_becomes");
+  }
+  const std::string whose = " WHERE binding_id = " + std::to_string(b.binding.id), terminal = "UPDATE reconciler.binding SET terminal_states = ";
+  for (auto& [label, names] : lacking) {
+    const std::string old = quoted_literal(label), listed = comma_list({names.begin(), names.end()});
+    const bool ends = names.erase("terminal_states") > 0;
+    std::string advice = ends ? " " + terminal + "array_append(terminal_states, '…')" + whose + ";" : "";
+    for (const std::string& name : names) advice += " UPDATE reconciler.policy SET " + name + " = '…'" + whose + " AND " + name + " = " + old + ";";
+    if (ends) advice += " " + terminal + "array_remove(terminal_states, " + old + ")" + whose + ";";
+    out.push_back({"labels", "fail", "type " + table.column(column)->type + " has no label \"" + label + "\", which the configuration names (" + listed + "): no session is found in that state, and none can be closed so",
+                   "If it was renamed, with its new name:" + advice});
+  }
 }
 
 // What became of the trigger that guard_terminal made.
@@ -230,6 +256,7 @@ Findings table_findings(const AttachedBinding& b, const TableLook& table) {
   say_row_security(out, table);
   say_rights(out, b, table);
   say_triggers(out, table);
+  say_labels(out, b, table);
   say_guard(out, b, table);
   say_time_zone(out, b);
   say_indexes(out, b, table);

@@ -118,7 +118,8 @@ CREATE FUNCTION reconciler.check_terminal_states() RETURNS trigger
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   clash record;
-  edited text := to_jsonb(NEW)->>'state';  -- NULL: the binding's row. Only what is edited is judged.
+  edited text := to_jsonb(NEW)->>'state';  -- NULL: the binding's row. Only what is edited is judged:
+  before text[] := ARRAY(SELECT o.value FROM jsonb_each_text(to_jsonb(OLD)) AS o WHERE to_jsonb(OLD)->>'enabled' = 'true' AND o.key IN ('state', 'becomes', 'completed_becomes') AND o.value IS NOT NULL);
 BEGIN
   -- A state that the column's type does not have would end every pass with an error.
   SELECT s.state, format_type(l.type, NULL) AS type, array_to_string(l.labels, ', ') AS known INTO clash
@@ -129,7 +130,7 @@ BEGIN
                     WHERE a.attrelid = b.sessions AND a.attname = b.columns->>'state' GROUP BY e.enumtypid) AS l,
          LATERAL (SELECT unnest(CASE WHEN p.enabled THEN ARRAY[p.state, p.becomes, p.completed_becomes] ELSE ARRAY[p.state] END)
                     FROM reconciler.policy AS p WHERE p.binding_id = b.binding_id AND p.state = edited) AS s(state)
-    WHERE b.binding_id = NEW.binding_id AND s.state <> ALL (l.labels)
+    WHERE b.binding_id = NEW.binding_id AND s.state <> ALL (l.labels) AND s.state <> ALL (before)
     ORDER BY s.state LIMIT 1;
   IF FOUND THEN
     RAISE EXCEPTION '"%" is no label of type %', clash.state, clash.type USING ERRCODE = 'check_violation',
