@@ -38,3 +38,53 @@ BEGIN
   RETURN NULL;
 END $$;
 
+CREATE OR REPLACE FUNCTION reconciler.set_guard(about reconciler.binding, wanted boolean) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  found record;
+BEGIN
+  FOR found IN
+    SELECT t.tgrelid, format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass) AS statement, c.relowner
+      FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
+      WHERE t.tgfoid = 'reconciler.guard_terminal()'::regprocedure AND t.tgparentid = 0
+        AND (t.tgrelid = about.sessions OR encode(t.tgargs, 'escape') = about.binding_id || E'\\000')
+  LOOP
+    IF found.tgrelid <> about.sessions AND NOT pg_has_role(reconciler.acting_role(), found.relowner, 'USAGE') THEN
+      RAISE WARNING 'a guard is left on table %', found.tgrelid::regclass
+        USING DETAIL = 'It guards nothing. Its table is not the attached one, and belongs to somebody else.', HINT = found.statement || ';';
+    ELSE
+      EXECUTE found.statement;
+    END IF;
+  END LOOP;
+  IF wanted THEN
+    EXECUTE format('CREATE TRIGGER session_reconciler_guard BEFORE UPDATE ON %s FOR EACH ROW'
+                   ' WHEN (OLD.%I::text = ANY (%L::text[]) AND (NEW.%2$I::text = ANY (%3$L::text[])) IS NOT TRUE) EXECUTE FUNCTION reconciler.guard_terminal(%L)',
+                   about.sessions, about.columns->>'state', about.terminal_states, about.binding_id);
+    EXECUTE format('ALTER TRIGGER session_reconciler_guard ON %s DEPENDS ON EXTENSION session_reconciler', about.sessions);
+    EXECUTE format('COMMENT ON TRIGGER session_reconciler_guard ON %s IS %L', about.sessions,
+                   'A session that session_reconciler closed stays closed: see guard_terminal in reconciler.binding.');
+  END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION reconciler.guard_changed() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  owner name;
+BEGIN
+  IF TG_OP = 'DELETE' THEN
+    IF NOT reconciler.own_change() THEN  -- detach_sessions() has done so
+      PERFORM reconciler.set_guard(OLD, false);
+    END IF;
+    RETURN NULL;
+  END IF;
+  SELECT pg_get_userbyid(c.relowner) INTO owner FROM pg_class AS c WHERE c.oid = NEW.sessions;
+  IF NOT FOUND THEN
+    RETURN NULL;  -- a table that has vanished
+  END IF;
+  IF NOT pg_has_role(reconciler.acting_role(), owner, 'USAGE') THEN
+    RAISE EXCEPTION 'must be owner of table %', NEW.sessions USING ERRCODE = 'insufficient_privilege',
+      DETAIL = 'Its guard is a trigger on it.', HINT = format('Its owner is %I; a superuser may change the guard of any table.', owner);
+  END IF;
+  PERFORM reconciler.set_guard(NEW, NEW.guard_terminal);
+  RETURN NULL;
+END $$;

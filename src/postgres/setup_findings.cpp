@@ -11,7 +11,6 @@
 namespace reconciler {
 namespace {
 
-const char* const kGuardTrigger = "session_reconciler_guard";  // reconciler.set_guard() makes it
 const char* const kOperator = "The reconciler's statements on this table run with its owner's rights.";
 
 std::string shown(const std::string& name) { return quoted_identifier(name); }
@@ -103,8 +102,7 @@ void say_rights(Findings& out, const AttachedBinding& b, const TableLook& table)
 }
 
 void say_triggers(Findings& out, const TableLook& table) {
-  std::vector<std::string> triggers = user_triggers(table.oid);
-  std::erase(triggers, kGuardTrigger);
+  const std::vector<std::string> triggers = user_triggers(table.oid);
   out.push_back({"triggers", triggers.empty() ? "ok" : "info", triggers.empty() ? "none" : comma_list(triggers) + ": they fire on the reconciler's changes too", ""});
 }
 
@@ -138,15 +136,16 @@ void say_guard(Findings& out, const AttachedBinding& b, const TableLook& table) 
   if (!b.guard_terminal) return;
   const SessionsTable& s = b.mapping.sessions;
   // The table first, then its partitions: each has a copy that can be disabled by itself.
-  const Rows rows = query("SELECT t.tgenabled IN ('O', 'A') AS fires, t.tgrelid = $1 AS whole, format('%I.%I', n.nspname, c.relname) AS name"
+  const Rows rows = query("SELECT t.tgname AS trigger, t.tgenabled IN ('O', 'A') AS fires, t.tgrelid = $1 AS whole, format('%I.%I', n.nspname, c.relname) AS name"
                           " FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-                          " WHERE (t.tgrelid = $1 OR t.tgrelid IN (SELECT relid FROM pg_partition_tree($1))) AND t.tgname = $2 ORDER BY whole DESC, name",
-                          {Param::oid(table.oid), Param::text(kGuardTrigger)});
+                          " WHERE (t.tgrelid = $1 OR t.tgrelid IN (SELECT relid FROM pg_partition_tree($1))) AND " + is_guard() + " AND " + names_binding("$2::text") + " ORDER BY whole DESC, name",
+                          {Param::oid(table.oid), Param::text(std::to_string(b.binding.id))});
+  const std::string trigger = rows.empty() ? "session_reconciler_guard" : rows[0].text("trigger");
   std::string wrong = rows.empty() ? ", is missing" : "";
   for (Rows::Row row : rows)
     if (wrong.empty() && !row.boolean("fires")) wrong = row.boolean("whole") ? ", is disabled" : ", is disabled on " + row.text("name");
   if (!wrong.empty()) {
-    out.push_back({"guard", "fail", std::string("guard_terminal is on, and its trigger, ") + kGuardTrigger + wrong,
+    out.push_back({"guard", "fail", "guard_terminal is on, and its trigger, " + trigger + wrong,
                    "UPDATE reconciler.binding SET guard_terminal = true WHERE binding_id = " + std::to_string(b.binding.id) + " makes it anew."});
     return;
   }
@@ -156,7 +155,7 @@ void say_guard(Findings& out, const AttachedBinding& b, const TableLook& table) 
     if (p.user_requested || p.awaits == "start_session") passing.push_back(p.state);
   const std::vector<std::string> identity = names_of({&s.created, &s.agent}), children = inheriting(table);
   out.push_back({"guard", children.empty() ? "ok" : "warn",
-                 std::string("trigger ") + kGuardTrigger + ": an UPDATE that moves a session which the reconciler closed from " + comma_list(b.binding.terminal_states) + " to another state changes 0 rows; its agent gets a stop." +
+                 "trigger " + trigger + ": an UPDATE that moves a session which the reconciler closed from " + comma_list(b.binding.terminal_states) + " to another state changes 0 rows; its agent gets a stop." +
                      (passing.empty() ? " No policy says that a state is a start or a user's request: none passes" : " A write of " + comma_list(passing) + " passes") +
                      (identity.empty() ? "" : ", and one that changes " + comma_list(identity)) +
                      (!armed ? ". In this copy none is refused" : b.mode == Mode::enforce ? "" : ". In this mode none is refused: a late write is a would_guard event") +

@@ -109,13 +109,26 @@ COMMENT ON FUNCTION reconciler.guard_terminal() IS
   'The trigger session_reconciler_guard of a sessions table: asks reconciler.guard() about an UPDATE, lets our own pass. An error of the guard itself is a WARNING, and the write passes.';
 
 -- Makes the trigger anew, or takes it away. Which states end a session is in its WHEN, so that other writes cost next
--- to nothing. It goes with the extension, without CASCADE.
+-- to nothing. It goes with the extension, without CASCADE. Those that are there are known by their function, and by the
+-- binding that they name: a table that was restored in the place of the attached one has brought one along.
 CREATE FUNCTION reconciler.set_guard(about reconciler.binding, wanted boolean) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  found record;
 BEGIN
-  IF EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = about.sessions AND t.tgname = 'session_reconciler_guard') THEN
-    EXECUTE format('DROP TRIGGER session_reconciler_guard ON %s', about.sessions);
-  END IF;
+  FOR found IN
+    SELECT t.tgrelid, format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass) AS statement, c.relowner
+      FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
+      WHERE t.tgfoid = 'reconciler.guard_terminal()'::regprocedure AND t.tgparentid = 0
+        AND (t.tgrelid = about.sessions OR encode(t.tgargs, 'escape') = about.binding_id || E'\\000')
+  LOOP
+    IF found.tgrelid <> about.sessions AND NOT pg_has_role(reconciler.acting_role(), found.relowner, 'USAGE') THEN
+      RAISE WARNING 'a guard is left on table %', found.tgrelid::regclass
+        USING DETAIL = 'It guards nothing. Its table is not the attached one, and belongs to somebody else.', HINT = found.statement || ';';
+    ELSE
+      EXECUTE found.statement;
+    END IF;
+  END LOOP;
   IF wanted THEN
     EXECUTE format('CREATE TRIGGER session_reconciler_guard BEFORE UPDATE ON %s FOR EACH ROW'
                    ' WHEN (OLD.%I::text = ANY (%L::text[]) AND (NEW.%2$I::text = ANY (%3$L::text[])) IS NOT TRUE) EXECUTE FUNCTION reconciler.guard_terminal(%L)',
@@ -133,7 +146,9 @@ DECLARE
   owner name;
 BEGIN
   IF TG_OP = 'DELETE' THEN
-    PERFORM reconciler.set_guard(OLD, false);
+    IF NOT reconciler.own_change() THEN  -- detach_sessions() has done so
+      PERFORM reconciler.set_guard(OLD, false);
+    END IF;
     RETURN NULL;
   END IF;
   SELECT pg_get_userbyid(c.relowner) INTO owner FROM pg_class AS c WHERE c.oid = NEW.sessions;
