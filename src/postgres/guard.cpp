@@ -54,7 +54,9 @@ bool refuses(const TriggerData& trigger) {
 }
 
 void say_that_it_failed(const TriggerData& trigger, const std::string& why, const std::string& hint) {
-  warn_client("the guard of table " + quoted_identifier(RelationGetRelationName(trigger.tg_relation)) + " failed, so the write passes: " + why, hint);
+  std::string table;
+  guarded([&] { table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(trigger.tg_relation)), RelationGetRelationName(trigger.tg_relation)); });
+  warn_client("the guard of table " + table + " failed, so the write passes: " + why, hint);
 }
 
 }  // namespace

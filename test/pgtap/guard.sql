@@ -51,6 +51,7 @@ SELECT writes($$UPDATE sessions SET state = 'running' WHERE id = 's1'$$) FROM ge
 SELECT is((SELECT count(*) FROM guards), 1::bigint, 'the same again is no further event');
 SELECT is(writes($$UPDATE sessions SET state = 'hibernated' WHERE id = 's1'$$), 0::bigint, 'another state is refused too');
 SELECT is((SELECT count(*) FROM guards), 2::bigint, 'and is one');
+SELECT is((SELECT value FROM reconciler_metrics() WHERE name = 'reconciler_guarded_total'), 2::float8, 'the metric counts them');
 SELECT is(writes($$INSERT INTO sessions VALUES ('s1', 'running', 'a1') ON CONFLICT (id) DO UPDATE SET state = excluded.state$$), 0::bigint, 'so is an upsert');
 -- What does not take it out of its end is no matter of ours.
 SELECT is(writes($$UPDATE sessions SET tags = 'seen' WHERE id = 's1'$$), 1::bigint, 'other columns are written');
