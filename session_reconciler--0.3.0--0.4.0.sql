@@ -139,7 +139,7 @@ BEGIN
   END IF;
   RAISE NOTICE 'session "%" was closed by the reconciler: it stays %', key, ends_in
     USING DETAIL = format('The write of %s is refused by the guard of %I.%I; event %s closed the session.', coalesce(wanted, 'NULL'), about.schema_name, about.table_name, closing.id),
-    HINT = format('To bring it back on purpose: undo_event(%s); where the row was written since, hold_session(%L, now() + ''1 min'', ''reason''), the write, release_session(%2$L, ''reason'').', closing.id, key);
+    HINT = format('undo_event(%s) brings it back; where its row was written since, hold_session(), the write, release_session().', closing.id);
   RETURN true;
 END $$;
 
