@@ -40,6 +40,17 @@ BEGIN
   RETURN NULL;
 END $$;
 
+CREATE FUNCTION reconciler.trust_dump() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF current_setting('is_superuser') = 'on' THEN
+    PERFORM set_config('session_replication_role', 'replica', true);
+  END IF;
+  RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION reconciler.trust_dump() FROM PUBLIC;
+COMMENT ON FUNCTION reconciler.trust_dump() IS 'Rows of a dump that a superuser restores may come before those that they refer to.';
+
 CREATE FUNCTION reconciler.closing(about reconciler.binding, key text) RETURNS reconciler.event
   LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT moved FROM (
@@ -305,7 +316,7 @@ CREATE OR REPLACE FUNCTION reconciler.level_of(OUT function_name text, OUT level
     ('reconciler_grant', 'owner'), ('reconciler_revoke', 'owner'),
     ('reconciler.level_of', 'owner'), ('reconciler.granted_functions', 'owner'), ('reconciler.grantee', 'owner'), ('reconciler.grant_tables', 'owner'),
     ('reconciler.event_is_append_only', 'owner'), ('reconciler.configuration_changed', 'owner'), ('reconciler.own_change', 'owner'), ('reconciler.refuse_credentials_in_urls', 'owner'),
-    ('reconciler.check_row', 'owner'), ('reconciler.check_terminal_states', 'owner'),
+    ('reconciler.check_row', 'owner'), ('reconciler.check_terminal_states', 'owner'), ('reconciler.trust_dump', 'owner'),
     ('reconciler.plain_text', 'owner'), ('reconciler.closing', 'owner'), ('reconciler.guard', 'owner'), ('reconciler.guard_terminal', 'owner'), ('reconciler.set_guard', 'owner'), ('reconciler.guard_changed', 'owner'),
     ('reconciler.clock', 'owner'), ('reconciler.acting_role', 'owner'), ('reconciler.library_version', 'owner'),
     ('reconciler.one_binding', 'owner'), ('reconciler.bindings', 'owner'), ('reconciler.check_binding', 'owner'),
@@ -314,3 +325,8 @@ CREATE OR REPLACE FUNCTION reconciler.level_of(OUT function_name text, OUT level
     ('reconciler.server_identity', 'owner'), ('reconciler.armed_here', 'owner'), ('reconciler.refuse_copy', 'owner'), ('reconciler.required', 'owner'), ('reconciler.required_reason', 'owner'),
     ('reconciler.note', 'owner'), ('reconciler.existing_session', 'owner')
 $$;
+
+CREATE TRIGGER restored BEFORE INSERT ON reconciler.hub WHEN (current_setting('check_function_bodies') = 'off' AND current_setting('search_path') = '') EXECUTE FUNCTION reconciler.trust_dump();
+CREATE TRIGGER restored BEFORE INSERT ON reconciler.binding WHEN (current_setting('check_function_bodies') = 'off' AND current_setting('search_path') = '') EXECUTE FUNCTION reconciler.trust_dump();
+CREATE TRIGGER restored BEFORE INSERT ON reconciler.policy WHEN (current_setting('check_function_bodies') = 'off' AND current_setting('search_path') = '') EXECUTE FUNCTION reconciler.trust_dump();
+CREATE TRIGGER restored BEFORE INSERT ON reconciler.hold WHEN (current_setting('check_function_bodies') = 'off' AND current_setting('search_path') = '') EXECUTE FUNCTION reconciler.trust_dump();

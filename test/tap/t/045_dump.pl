@@ -1,5 +1,6 @@
 # A dump of a database takes configuration and events along, and restoring it is neither a change nor an event: in SQL
-# with COPY, in SQL with INSERT, and as an archive. Grants of levels come along too, and a sessions table's guard.
+# with COPY, in SQL with INSERT, and as an archive, by one process and by several, whose order is up to chance. Grants of
+# levels come along too, and a sessions table's guard.
 use strict;
 use warnings;
 
@@ -43,13 +44,13 @@ like($before, qr/policy_changed/, 'there is something to dump');
 like($before, qr/CREATE TRIGGER session_reconciler_guard .*\|x$/m, '... the guard of the sessions table, too');
 
 my $file = $node->basedir . '/dump';
-for my $way ('copy', 'inserts', 'archive')
+for my $way ('copy', 'inserts', 'archive', map { "parallel $_" } 1 .. 5)
 {
 	$node->safe_psql('postgres', 'CREATE DATABASE copy');
-	if ($way eq 'archive')
+	if ($way =~ /^(archive|parallel)/)
 	{
 		$node->command_ok([ 'pg_dump', '-Fc', '-f', $file, 'original' ], "$way: dumped");
-		$node->command_ok([ 'pg_restore', '--exit-on-error', '-d', 'copy', $file ], "$way: restored");
+		$node->command_ok([ 'pg_restore', '--exit-on-error', $1 eq 'parallel' ? ('-j', 4) : (), '-d', 'copy', $file ], "$way: restored");
 	}
 	else
 	{
