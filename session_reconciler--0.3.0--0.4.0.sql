@@ -1,6 +1,14 @@
 -- From 0.3.0 to 0.4.0. What is new in tables stands at their end in the install script too: both ways lead to the same.
 \echo Use "ALTER EXTENSION session_reconciler UPDATE" to load this file. \quit
 
+DO $$
+BEGIN
+  IF string_to_array(reconciler.library_version(), '.')::integer[] < '{0,4,0}' THEN
+    RAISE EXCEPTION 'the library in memory is of version %, this is the upgrade to 0.4.0', reconciler.library_version() USING ERRCODE = 'feature_not_supported',
+      HINT = 'Restart the server, or connect again where it does not preload the library; then repeat ALTER EXTENSION session_reconciler UPDATE.';
+  END IF;
+END $$;
+
 COMMENT ON COLUMN reconciler.counter.label IS 'Value of its one label, or empty. reconciler_guarded_total: the event, until a pass adds it to the sum.';
 
 CREATE OR REPLACE FUNCTION reconciler.check_terminal_states() RETURNS trigger

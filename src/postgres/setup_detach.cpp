@@ -53,6 +53,7 @@ void keep_passes_out() {
 }
 
 Datum detach(int id) {
+  require_fitting_version();
   check_owner(id);
   const std::string actor = acting_role();
   keep_passes_out();
