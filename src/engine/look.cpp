@@ -42,6 +42,8 @@ void look_at_all(Store& store, Time at, const std::function<void(const Seen&)>& 
     for (Cursor cursor; !cursor.done;)
       look_at_batch(store, observer, gates, store.scan(policy.state, cursor), at, show);
   }
+  for (Cursor cursor; !cursor.done;)
+    look_at_batch(store, observer, gates, store.scan_owed(cursor), at, show);
   if (!store.binding().commands_table) return;
   for (Cursor cursor; !cursor.done;)
     look_at_batch(store, observer, gates, store.scan_completed(cursor), at, show);

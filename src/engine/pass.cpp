@@ -399,7 +399,7 @@ Dispatch Pass::dispatch_of(const Tracked& tracked, const Claim& claim) const {
                       .action = command_for(store_.binding(), tracked),
                       .session = session.key,
                       .runtime = session.runtime.value_or(""),
-                      .reason = "stuck in " + session.state,
+                      .reason = tracked.episode.owed == Owed::nothing ? "stuck in " + session.state : "late agent: the session is " + session.state,
                       .attempt = claim.attempt,
                       .payload = claim.payload},
           .not_before = claim.not_before,

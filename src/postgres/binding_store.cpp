@@ -175,16 +175,11 @@ int one_binding(std::optional<Oid> sessions) {
   return ids[0];
 }
 
-namespace {
-
-// Tables of another version may lack what this library reads. Not one of the errors that break a binding.
 void require_fitting_version() {
   const std::string extension = extension_version(), library = library_version();
   if (const std::string advice = version_advice(extension, library); !advice.empty())
     throw UserError("0A000", "the library in memory is of version " + library + ", the extension in this database of version " + extension, advice);
 }
-
-}  // namespace
 
 AttachedBinding load_binding(int id, const std::string& policy_overrides) {
   require_fitting_version();

@@ -33,6 +33,10 @@ std::vector<int> binding_ids(std::optional<Oid> sessions);
 // The only binding there is, or that of `sessions`; UserError that lists them otherwise.
 int one_binding(std::optional<Oid> sessions);
 
+// Tables of another version may lack what this library reads and writes: UserError 0A000 with the statement that is due.
+// Not one of the errors that break a binding.
+void require_fitting_version();
+
 // Throws UserError (55000 or 42703) when the table, a column or a related table has vanished: the binding is broken.
 // `policy_overrides`: {"state": {"column": value}}, for a what-if.
 AttachedBinding load_binding(int id, const std::string& policy_overrides = "{}");

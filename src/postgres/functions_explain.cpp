@@ -106,7 +106,16 @@ bool may_retry(const Seen& seen) {
   return f.policy && f.policy->enabled && !f.policy->retry_action.empty() && f.session.agent && f.hub_set;
 }
 
-std::string advice(const Seen& seen) {
+std::string advice_on_ended(const AttachedBinding& b, const std::string& key) {
+  const Rows closing = as_extension_owner([&] {
+    return query("SELECT c.id FROM reconciler.binding b, reconciler.closing(b, $2) c WHERE b.binding_id = $1 AND c.id IS NOT NULL", {Param::integer(b.binding.id), Param::text(key)});
+  });
+  if (closing.empty()) return "nothing; the session has ended";
+  return "undo_event(" + std::to_string(closing[0].integer("id")) + ") brings it back" +
+         (b.guard_terminal ? "; where its row was written since, hold_session(), the write, release_session(): the guard refuses others" : "");
+}
+
+std::string advice(const AttachedBinding& b, const Seen& seen) {
   const std::string always = "hold_session() keeps it as it is; force_terminate_session() closes it";
   if (seen.facts.session.state.empty()) return "set its state; a session without one is never written";
   switch (seen.blocked_by()) {
@@ -121,7 +130,7 @@ std::string advice(const Seen& seen) {
     case Blocked::hub_unknown: return "CALL probe_hub() and preflight() show what is wrong with the hub; set_hub() sets one; " + always;
     default: break;
   }
-  if (seen.facts.terminal) return "nothing; the session has ended";
+  if (seen.facts.terminal) return advice_on_ended(b, seen.tracked.session.key);
   return (may_retry(seen) ? "retry_session() tries at once; " : "") + always;
 }
 
@@ -159,7 +168,7 @@ RECONCILER_SQL_FUNCTION(explain_session) {
     explain_brake(steps, store.attached());
     if (!facts.terminal && !facts.session.state.empty()) explain_deed(steps, store, seen);
     explain_history(steps, store.attached(), key);
-    steps.add("operator", "you can", advice(seen));
+    steps.add("operator", "you can", advice(store.attached(), seen));
   }
   return sql_null(fcinfo);
 }

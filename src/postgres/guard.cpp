@@ -45,15 +45,18 @@ bool refuses(const TriggerData& trigger) {
     names.emplace_back(NameStr(column->attname));
     types.push_back(guarded([&] { return getBaseType(column->atttypid); }));
   }
-  return query("SELECT reconciler.guard($1::text::integer, $2, $3::oid[], $4, $5) AS refused",
-               {Param::text(trigger.tg_trigger->tgargs[0]), Param::texts(names), Param::integers(types), Param::texts(printed(trigger.tg_trigtuple, columns)),
-                Param::texts(printed(trigger.tg_newtuple, columns))})
-      .only()
-      .boolean("refused");
+  // A restored table may have brought along a trigger that names another table's binding by now.
+  const Rows rows = query("SELECT reconciler.guard(b.binding_id, $3, $4::oid[], $5, $6) AS refused FROM reconciler.binding b"
+                          " WHERE b.binding_id = $1::text::integer AND (b.sessions = $2 OR b.sessions IN (SELECT relid FROM pg_partition_ancestors($2)))",
+                          {Param::text(trigger.tg_trigger->tgargs[0]), Param::oid(RelationGetRelid(trigger.tg_relation)), Param::texts(names), Param::integers(types),
+                           Param::texts(printed(trigger.tg_trigtuple, columns)), Param::texts(printed(trigger.tg_newtuple, columns))});
+  return !rows.empty() && rows[0].boolean("refused");
 }
 
 void say_that_it_failed(const TriggerData& trigger, const std::string& why, const std::string& hint) {
-  warn_client("the guard of table " + quoted_identifier(RelationGetRelationName(trigger.tg_relation)) + " failed, so the write passes: " + why, hint);
+  std::string table;
+  guarded([&] { table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(trigger.tg_relation)), RelationGetRelationName(trigger.tg_relation)); });
+  warn_client("the guard of table " + table + " failed, so the write passes: " + why, hint);
 }
 
 }  // namespace

@@ -239,6 +239,7 @@ void append(Findings& to, const Findings& more) { to.insert(to.end(), more.begin
 
 RECONCILER_SQL_FUNCTION(attach_sessions) {
   sql_required(fcinfo, 0);
+  require_fitting_version();
   const Options options(sql_maybe_text(fcinfo, 2).value_or("{}"), attach_options, "attach_sessions()");
   const std::string preset_name = sql_text(fcinfo, 1);
   const Preset& preset = preset_named(preset_name);

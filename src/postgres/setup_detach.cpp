@@ -53,13 +53,14 @@ void keep_passes_out() {
 }
 
 Datum detach(int id) {
+  require_fitting_version();
   check_owner(id);
   const std::string actor = acting_role();
   keep_passes_out();
   const OwnChange quiet;
   as_extension_owner([&] {
     // First: a transaction of the application that is being guarded has the table and wants the binding.
-    query("SELECT reconciler.set_guard(b, false) FROM reconciler.binding b WHERE binding_id = $1 AND guard_terminal", {Param::integer(id)});
+    query("SELECT reconciler.set_guard(b, false) FROM reconciler.binding b WHERE binding_id = $1", {Param::integer(id)});
     const Rows rows = query("SELECT schema_name, table_name, (to_jsonb(b) || jsonb_build_object('policies', (SELECT coalesce(jsonb_agg(to_jsonb(p) - 'binding_id' ORDER BY state), '[]')"
                             " FROM reconciler.policy p WHERE p.binding_id = b.binding_id)))::text AS configuration FROM reconciler.binding b WHERE binding_id = $1 FOR UPDATE",
                             {Param::integer(id)});

@@ -114,9 +114,15 @@ std::vector<std::string> enum_labels(Oid relation, const std::string& column) {
   return labels;
 }
 
+std::string is_guard() {
+  return "t.tgfoid IN (SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE (n.nspname, p.proname) = ('reconciler', 'guard_terminal'))";
+}
+
+std::string names_binding(const std::string& id) { return "encode(t.tgargs, 'escape') = " + id + " || E'\\\\000'"; }
+
 std::vector<std::string> user_triggers(Oid oid) {
   std::vector<std::string> names;
-  for (Rows::Row row : query("SELECT tgname FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgenabled <> 'D' ORDER BY tgname", {Param::oid(oid)}))
+  for (Rows::Row row : query("SELECT t.tgname FROM pg_trigger t WHERE t.tgrelid = $1 AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND NOT " + is_guard() + " ORDER BY t.tgname", {Param::oid(oid)}))
     names.push_back(row.text("tgname"));
   return names;
 }

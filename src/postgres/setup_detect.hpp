@@ -46,7 +46,11 @@ std::vector<UniqueKey> unique_keys(Oid);
 // Tables of the old inheritance, whose rows are read with this one's and which its indexes don't cover. Partitions are none.
 std::vector<std::string> inheriting(const TableLook&);
 std::vector<std::string> enum_labels(Oid relation, const std::string& column);
+// Those that fire, but the guard.
 std::vector<std::string> user_triggers(Oid);
+// Conditions on pg_trigger t, as SQL: whether it is a guard, whatever its name, and whether it is that of a binding.
+std::string is_guard();
+std::string names_binding(const std::string& id);
 
 // An index that finds the rows of one state without reading the others: it leads with the state, or is partial on it.
 std::optional<std::string> index_for_state(Oid, const std::string& state_column, const std::string& state);

@@ -1,6 +1,7 @@
 #include "postgres/setup_findings.hpp"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "postgres/role.hpp"
@@ -10,7 +11,6 @@
 namespace reconciler {
 namespace {
 
-const char* const kGuardTrigger = "session_reconciler_guard";  // reconciler.set_guard() makes it
 const char* const kOperator = "The reconciler's statements on this table run with its owner's rights.";
 
 std::string shown(const std::string& name) { return quoted_identifier(name); }
@@ -103,9 +103,33 @@ void say_rights(Findings& out, const AttachedBinding& b, const TableLook& table)
 }
 
 void say_triggers(Findings& out, const TableLook& table) {
-  std::vector<std::string> triggers = user_triggers(table.oid);
-  std::erase(triggers, kGuardTrigger);
+  const std::vector<std::string> triggers = user_triggers(table.oid);
   out.push_back({"triggers", triggers.empty() ? "ok" : "info", triggers.empty() ? "none" : comma_list(triggers) + ": they fire on the reconciler's changes too", ""});
+}
+
+// Labels of the state column's type may have been renamed since. The … of a hint is the new name.
+void say_labels(Findings& out, const AttachedBinding& b, const TableLook& table) {
+  const std::string& column = b.mapping.sessions.state.name;
+  const std::vector<std::string> labels = enum_labels(table.oid, column);
+  std::map<std::string, std::set<std::string>> lacking;  // label, and what names it
+  const auto named = [&](const std::string& label, const char* by) {
+    if (!labels.empty() && !label.empty() && std::find(labels.begin(), labels.end(), label) == labels.end()) lacking[label].insert(by);
+  };
+  for (const std::string& state : b.binding.terminal_states) named(state, "terminal_states");
+  for (const Policy& p : b.binding.policies) {
+    named(p.state, "state");
+    if (p.enabled) named(p.becomes, "becomes"), named(p.completed_becomes, "completed_becomes");
+  }
+  const std::string whose = " WHERE binding_id = " + std::to_string(b.binding.id), terminal = "UPDATE reconciler.binding SET terminal_states = ";
+  for (auto& [label, names] : lacking) {
+    const std::string old = quoted_literal(label), listed = comma_list({names.begin(), names.end()});
+    const bool ends = names.erase("terminal_states") > 0;
+    std::string advice = ends ? " " + terminal + "array_append(terminal_states, '…')" + whose + ";" : "";
+    for (const std::string& name : names) advice += " UPDATE reconciler.policy SET " + name + " = '…'" + whose + " AND " + name + " = " + old + ";";
+    if (ends) advice += " " + terminal + "array_remove(terminal_states, " + old + ")" + whose + ";";
+    out.push_back({"labels", "fail", "type " + table.column(column)->type + " has no label \"" + label + "\", which the configuration names (" + listed + "): no session is found in that state, and none can be closed so",
+                   "If it was renamed, with its new name:" + advice});
+  }
 }
 
 // What became of the trigger that guard_terminal made.
@@ -113,15 +137,16 @@ void say_guard(Findings& out, const AttachedBinding& b, const TableLook& table) 
   if (!b.guard_terminal) return;
   const SessionsTable& s = b.mapping.sessions;
   // The table first, then its partitions: each has a copy that can be disabled by itself.
-  const Rows rows = query("SELECT t.tgenabled IN ('O', 'A') AS fires, t.tgrelid = $1 AS whole, format('%I.%I', n.nspname, c.relname) AS name"
+  const Rows rows = query("SELECT t.tgname AS trigger, t.tgenabled IN ('O', 'A') AS fires, t.tgrelid = $1 AS whole, format('%I.%I', n.nspname, c.relname) AS name"
                           " FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-                          " WHERE (t.tgrelid = $1 OR t.tgrelid IN (SELECT relid FROM pg_partition_tree($1))) AND t.tgname = $2 ORDER BY whole DESC, name",
-                          {Param::oid(table.oid), Param::text(kGuardTrigger)});
+                          " WHERE (t.tgrelid = $1 OR t.tgrelid IN (SELECT relid FROM pg_partition_tree($1))) AND " + is_guard() + " AND " + names_binding("$2::text") + " ORDER BY whole DESC, name",
+                          {Param::oid(table.oid), Param::text(std::to_string(b.binding.id))});
+  const std::string trigger = rows.empty() ? "session_reconciler_guard" : rows[0].text("trigger");
   std::string wrong = rows.empty() ? ", is missing" : "";
   for (Rows::Row row : rows)
     if (wrong.empty() && !row.boolean("fires")) wrong = row.boolean("whole") ? ", is disabled" : ", is disabled on " + row.text("name");
   if (!wrong.empty()) {
-    out.push_back({"guard", "fail", std::string("guard_terminal is on, and its trigger, ") + kGuardTrigger + wrong,
+    out.push_back({"guard", "fail", "guard_terminal is on, and its trigger, " + trigger + wrong,
                    "UPDATE reconciler.binding SET guard_terminal = true WHERE binding_id = " + std::to_string(b.binding.id) + " makes it anew."});
     return;
   }
@@ -131,7 +156,7 @@ void say_guard(Findings& out, const AttachedBinding& b, const TableLook& table) 
     if (p.user_requested || p.awaits == "start_session") passing.push_back(p.state);
   const std::vector<std::string> identity = names_of({&s.created, &s.agent}), children = inheriting(table);
   out.push_back({"guard", children.empty() ? "ok" : "warn",
-                 std::string("trigger ") + kGuardTrigger + ": an UPDATE that moves a session which the reconciler closed from " + comma_list(b.binding.terminal_states) + " to another state changes 0 rows; its agent gets a stop." +
+                 "trigger " + trigger + ": an UPDATE that moves a session which the reconciler closed from " + comma_list(b.binding.terminal_states) + " to another state changes 0 rows; its agent gets a stop." +
                      (passing.empty() ? " No policy says that a state is a start or a user's request: none passes" : " A write of " + comma_list(passing) + " passes") +
                      (identity.empty() ? "" : ", and one that changes " + comma_list(identity)) +
                      (!armed ? ". In this copy none is refused" : b.mode == Mode::enforce ? "" : ". In this mode none is refused: a late write is a would_guard event") +
@@ -245,6 +270,7 @@ Findings table_findings(const AttachedBinding& b, const TableLook& table) {
   say_row_security(out, table);
   say_rights(out, b, table);
   say_triggers(out, table);
+  say_labels(out, b, table);
   say_guard(out, b, table);
   say_time_zone(out, b);
   say_indexes(out, b, table);

@@ -218,6 +218,15 @@ void check_late_return(Findings& out, const std::string& prefix, int id) {
       "Give the profile a request ask_session, or UPDATE reconciler.policy SET late_return = 'keep_terminated' WHERE binding_id = " + std::to_string(id) + ".");
 }
 
+// What a restore that failed half-way, or a table that was replaced, has left.
+void check_guards(Findings& out) {
+  for (Rows::Row row : as_extension_owner([&] {
+         return query("SELECT format('%I ON %I.%I', t.tgname, n.nspname, c.relname) AS name FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+                      " WHERE " + is_guard() + " AND t.tgparentid = 0 AND NOT EXISTS (SELECT FROM reconciler.binding b WHERE b.sessions = t.tgrelid AND b.guard_terminal AND " + names_binding("b.binding_id") + ") ORDER BY name");
+       }))
+    add(out, "guard triggers", "warn", "trigger " + row.text("name") + " guards nothing: no table is attached that has it", "DROP TRIGGER " + row.text("name") + ";");
+}
+
 void check_table(Findings& out, int id) {
   const Rows rows = as_extension_owner([&] { return query("SELECT format('%I.%I', schema_name, table_name) AS name, sessions::oid AS oid FROM reconciler.binding WHERE binding_id = $1", {Param::integer(id)}); });
   if (rows.empty()) return;
@@ -254,6 +263,7 @@ RECONCILER_SQL_FUNCTION(preflight) {
   check_hubs(findings);
   check_events(findings);
   if (ids.empty()) add(findings, "attached tables", "warn", "none", "SELECT * FROM attach_sessions('schema.table').");
+  if (fits) check_guards(findings);
   for (int id : ids)
     if (fits) check_table(findings, id);
   SqlTable out(fcinfo);

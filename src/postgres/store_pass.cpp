@@ -155,6 +155,8 @@ void PgStore::end_pass(const PassStart& start, const PassEnd& end) {
         count(b_.binding.id, "reconciler_hub_requests_failed_total", "", static_cast<double>(end.hub_failed));
         count(b_.binding.id, "reconciler_hub_request_seconds_sum", "", static_cast<double>(end.hub_time.count()) / 1e6);
       }
+      if (const Rows refused = query("DELETE FROM reconciler.counter WHERE binding_id = $1 AND name = 'reconciler_guarded_total' AND label <> '' RETURNING label", {Param::integer(b_.binding.id)}); !refused.empty())
+        count(b_.binding.id, "reconciler_guarded_total", "", static_cast<double>(refused.size()));
       const Duration keep = settings::event_retention();
       // Events ascend by id and time alike: the oldest row tells whether there is anything to do.
       const Rows oldest = query("SELECT at FROM reconciler.event ORDER BY id LIMIT 1");

@@ -249,7 +249,7 @@ CREATE TABLE reconciler.counter (
 COMMENT ON TABLE reconciler.counter IS 'Exact counters: each grows in the transaction that did what it counts.';
 COMMENT ON COLUMN reconciler.counter.binding_id IS 'Whose.';
 COMMENT ON COLUMN reconciler.counter.name IS 'Metric.';
-COMMENT ON COLUMN reconciler.counter.label IS 'Value of its one label, or empty.';
+COMMENT ON COLUMN reconciler.counter.label IS 'Value of its one label, or empty. reconciler_guarded_total: the event, until a pass adds it to the sum.';
 COMMENT ON COLUMN reconciler.counter.value IS 'Sum since CREATE EXTENSION.';
 
 CREATE SEQUENCE reconciler.pass_id;

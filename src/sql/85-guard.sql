@@ -14,8 +14,20 @@ CREATE FUNCTION reconciler.plain_text(value text, type oid) RETURNS text
 $$;
 COMMENT ON FUNCTION reconciler.plain_text(text, oid) IS 'A column''s text as keys, agents and creation times are recorded, from what its type prints.';
 
--- The newest event that moved a session says whether its end is ours: a write that passes here is one, too, so what
--- the application makes of the session afterwards is its own.
+-- The newest event that moved a session says whether its end is ours: a write that the guard lets pass is one, too, so
+-- what the application makes of the session afterwards is its own. Only closings lead into a terminal state. Another end
+-- that the application has written over ours since is no way around.
+CREATE FUNCTION reconciler.closing(about reconciler.binding, key text) RETURNS reconciler.event
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT moved FROM (
+    SELECT e AS moved, e.to_state FROM reconciler.event AS e
+      WHERE e.session_id = key AND (e.schema_name, e.table_name) = (about.schema_name, about.table_name)
+        AND e.kind IN ('force', 'finalize', 'undo', 'late_report', 'guard', 'would_guard') AND e.to_state IS NOT NULL
+      ORDER BY e.id DESC LIMIT 1) AS newest
+    WHERE to_state = ANY (about.terminal_states)
+$$;
+COMMENT ON FUNCTION reconciler.closing(reconciler.binding, text) IS 'The event by which we closed a session whose end still is ours; NULL: it is the application''s, or open.';
+
 CREATE FUNCTION reconciler.guard(binding integer, names text[], types oid[], was text[], becomes text[]) RETURNS boolean
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -29,6 +41,7 @@ DECLARE
   creation text;
   ends_in text;
   wanted text;
+  missing text;
   why text;
   stops record;
 BEGIN
@@ -36,14 +49,16 @@ BEGIN
   IF NOT FOUND THEN
     RETURN false;
   END IF;
+  SELECT m.value INTO missing FROM jsonb_each_text(about.columns) AS m
+    WHERE m.key IN ('key', 'state', 'agent', 'runtime', 'created') AND m.value <> ALL (names) ORDER BY m.key LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'column "%" does not exist', missing USING ERRCODE = 'undefined_column',
+      HINT = format('Give the column its name back, or detach_sessions(%L) and attach again.', format('%I.%I', about.schema_name, about.table_name));
+  END IF;
   key := reconciler.plain_text(was[array_position(names, about.columns->>'key')], types[array_position(names, about.columns->>'key')]);
   ends_in := was[array_position(names, about.columns->>'state')];
-  -- Only closings lead into a terminal state. Another end that the application has written over ours since is no way around.
-  SELECT e.* INTO closing FROM reconciler.event AS e
-    WHERE e.session_id = key AND (e.schema_name, e.table_name) = (about.schema_name, about.table_name)
-      AND e.kind IN ('force', 'finalize', 'undo', 'late_report', 'guard', 'would_guard') AND e.to_state IS NOT NULL
-    ORDER BY e.id DESC LIMIT 1;
-  IF closing.id IS NULL OR closing.to_state <> ALL (about.terminal_states) THEN
+  closing := reconciler.closing(about, key);
+  IF closing.id IS NULL THEN
     RETURN false;
   END IF;
 
@@ -83,7 +98,10 @@ BEGIN
   IF NOT EXISTS (SELECT FROM reconciler.event AS e
                    WHERE e.session_id = key AND e.id > greatest(closing.id, stops.last) AND e.kind = 'guard' AND (e.schema_name, e.table_name) = (about.schema_name, about.table_name)
                      AND e.evidence->'attempted'->>(about.columns->>'state') IS NOT DISTINCT FROM wanted) THEN
-    PERFORM reconciler.note(binding, key, 'guard', why, jsonb_build_object('closed_by', closing.id, 'attempted', new_row), ends_in, NULL, 'guard_terminal', old_row);
+    -- A counter of its own, which the next pass adds to the sum: writers don't wait for each other.
+    INSERT INTO reconciler.counter (binding_id, name, value, label)
+      VALUES (binding, 'reconciler_guarded_total', 1,
+              reconciler.note(binding, key, 'guard', why, jsonb_build_object('closed_by', closing.id, 'attempted', new_row), ends_in, NULL, 'guard_terminal', old_row));
   END IF;
   IF agent IS NOT NULL
      AND NOT EXISTS (SELECT FROM reconciler.episode AS e WHERE e.binding_id = guard.binding AND e.session_id = key AND e.owed IS NOT NULL AND e.owed_until > reconciler.clock()
@@ -97,7 +115,7 @@ BEGIN
   END IF;
   RAISE NOTICE 'session "%" was closed by the reconciler: it stays %', key, ends_in
     USING DETAIL = format('The write of %s is refused by the guard of %I.%I; event %s closed the session.', coalesce(wanted, 'NULL'), about.schema_name, about.table_name, closing.id),
-    HINT = format('undo_event(%s) takes the closing back.', closing.id);
+    HINT = format('undo_event(%s) brings it back; where its row was written since, hold_session(), the write, release_session().', closing.id);
   RETURN true;
 END $$;
 COMMENT ON FUNCTION reconciler.guard(integer, text[], oid[], text[], text[]) IS
@@ -109,13 +127,26 @@ COMMENT ON FUNCTION reconciler.guard_terminal() IS
   'The trigger session_reconciler_guard of a sessions table: asks reconciler.guard() about an UPDATE, lets our own pass. An error of the guard itself is a WARNING, and the write passes.';
 
 -- Makes the trigger anew, or takes it away. Which states end a session is in its WHEN, so that other writes cost next
--- to nothing. It goes with the extension, without CASCADE.
+-- to nothing. It goes with the extension, without CASCADE. Those that are there are known by their function, and by the
+-- binding that they name: a table that was restored in the place of the attached one has brought one along.
 CREATE FUNCTION reconciler.set_guard(about reconciler.binding, wanted boolean) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  found record;
 BEGIN
-  IF EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = about.sessions AND t.tgname = 'session_reconciler_guard') THEN
-    EXECUTE format('DROP TRIGGER session_reconciler_guard ON %s', about.sessions);
-  END IF;
+  FOR found IN
+    SELECT t.tgrelid, format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass) AS statement, c.relowner
+      FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
+      WHERE t.tgfoid = 'reconciler.guard_terminal()'::regprocedure AND t.tgparentid = 0
+        AND (t.tgrelid = about.sessions OR encode(t.tgargs, 'escape') = about.binding_id || E'\\000')
+  LOOP
+    IF found.tgrelid <> about.sessions AND NOT pg_has_role(reconciler.acting_role(), found.relowner, 'USAGE') THEN
+      RAISE WARNING 'a guard is left on table %', found.tgrelid::regclass
+        USING DETAIL = 'It guards nothing. Its table is not the attached one, and belongs to somebody else.', HINT = found.statement || ';';
+    ELSE
+      EXECUTE found.statement;
+    END IF;
+  END LOOP;
   IF wanted THEN
     EXECUTE format('CREATE TRIGGER session_reconciler_guard BEFORE UPDATE ON %s FOR EACH ROW'
                    ' WHEN (OLD.%I::text = ANY (%L::text[]) AND (NEW.%2$I::text = ANY (%3$L::text[])) IS NOT TRUE) EXECUTE FUNCTION reconciler.guard_terminal(%L)',
@@ -133,7 +164,9 @@ DECLARE
   owner name;
 BEGIN
   IF TG_OP = 'DELETE' THEN
-    PERFORM reconciler.set_guard(OLD, false);
+    IF NOT reconciler.own_change() THEN  -- detach_sessions() has done so
+      PERFORM reconciler.set_guard(OLD, false);
+    END IF;
     RETURN NULL;
   END IF;
   SELECT pg_get_userbyid(c.relowner) INTO owner FROM pg_class AS c WHERE c.oid = NEW.sessions;
@@ -154,6 +187,6 @@ CREATE TRIGGER guarded AFTER UPDATE OF guard_terminal, terminal_states, columns 
 CREATE TRIGGER guard_goes AFTER DELETE ON reconciler.binding
   FOR EACH ROW WHEN (OLD.guard_terminal) EXECUTE FUNCTION reconciler.guard_changed();
 
-REVOKE ALL ON FUNCTION reconciler.plain_text(text, oid), reconciler.guard(integer, text[], oid[], text[], text[]), reconciler.guard_terminal(),
+REVOKE ALL ON FUNCTION reconciler.plain_text(text, oid), reconciler.closing(reconciler.binding, text), reconciler.guard(integer, text[], oid[], text[], text[]), reconciler.guard_terminal(),
   reconciler.set_guard(reconciler.binding, boolean), reconciler.guard_changed()
   FROM PUBLIC;

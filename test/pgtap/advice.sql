@@ -43,6 +43,32 @@ SELECT matches(pg_temp.refused(statement), said, statement) FROM (VALUES
   ($$UPDATE reconciler.policy SET enabled = true WHERE state = 'sleeping'$$, '^23514 / "sleeping" is no label'),
   ($$DELETE FROM reconciler.policy WHERE state = 'sleeping'$$, '^done')) AS t(statement, said);
 
+-- Labels that were renamed: what preflight() says of each does, with the new name in it.
+CREATE TYPE berth AS ENUM ('running', 'terminating', 'terminated');
+CREATE TABLE berths (id text PRIMARY KEY, state berth, agent_id text);
+SELECT lives_ok($$SELECT attach_sessions('berths')$$, 'attached');
+CREATE FUNCTION pg_temp.labels() RETURNS SETOF text LANGUAGE sql AS $$ SELECT status || ': ' || detail FROM sr.preflight() WHERE check_name = 'app.berths: labels' ORDER BY detail $$;
+CREATE FUNCTION pg_temp.do_as_advised() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  advice text;
+BEGIN
+  FOR advice IN SELECT hint FROM sr.preflight() WHERE check_name = 'app.berths: labels' LOOP
+    EXECUTE replace(substring(advice FROM 'UPDATE.*'), '…', CASE WHEN advice LIKE '%terminated%' THEN 'ended' ELSE 'ending' END);
+  END LOOP;
+  RETURN 'done';
+END $$;
+SELECT is_empty('SELECT pg_temp.labels()', 'every state that is mapped is a label');
+ALTER TYPE berth RENAME VALUE 'terminating' TO 'ending';
+ALTER TYPE berth RENAME VALUE 'terminated' TO 'ended';
+SELECT results_eq('SELECT pg_temp.labels()', $$VALUES
+  ('fail: type app.berth has no label "terminated", which the configuration names (becomes, terminal_states): no session is found in that state, and none can be closed so'),
+  ('fail: type app.berth has no label "terminating", which the configuration names (state): no session is found in that state, and none can be closed so')$$, 'labels that are gone are named');
+SELECT is(pg_temp.do_as_advised(), 'done', 'the advice can be pasted');
+SELECT is_empty('SELECT pg_temp.labels()', '... and does it');
+SELECT results_eq('SELECT state, becomes FROM reconciler.policy JOIN reconciler.binding USING (binding_id) WHERE enabled AND table_name = ''berths''', $$VALUES ('ending', 'ended')$$, '... where it was meant');
+SELECT results_eq('SELECT terminal_states FROM reconciler.binding WHERE table_name = ''berths''', $$VALUES ('{ended}'::text[])$$, '... in both tables');
+SELECT is(detach_sessions('berths'), 'detached', 'next');
+
 -- Who names one binding's row changes that row.
 INSERT INTO boxes VALUES ('b1', 'running', 'a', now());
 SELECT is((SELECT note FROM session_coverage('boxes') WHERE state = 'running'),

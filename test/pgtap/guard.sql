@@ -51,6 +51,7 @@ SELECT writes($$UPDATE sessions SET state = 'running' WHERE id = 's1'$$) FROM ge
 SELECT is((SELECT count(*) FROM guards), 1::bigint, 'the same again is no further event');
 SELECT is(writes($$UPDATE sessions SET state = 'hibernated' WHERE id = 's1'$$), 0::bigint, 'another state is refused too');
 SELECT is((SELECT count(*) FROM guards), 2::bigint, 'and is one');
+SELECT is((SELECT value FROM reconciler_metrics() WHERE name = 'reconciler_guarded_total'), 2::float8, 'the metric counts them');
 SELECT is(writes($$INSERT INTO sessions VALUES ('s1', 'running', 'a1') ON CONFLICT (id) DO UPDATE SET state = excluded.state$$), 0::bigint, 'so is an upsert');
 -- What does not take it out of its end is no matter of ours.
 SELECT is(writes($$UPDATE sessions SET tags = 'seen' WHERE id = 's1'$$), 1::bigint, 'other columns are written');
@@ -186,6 +187,54 @@ DROP TABLE heirs;
 SELECT matches(pg_get_triggerdef(oid), 'over', 'another end is one for the trigger, too') FROM pg_trigger WHERE tgname = 'session_reconciler_guard';
 SELECT detach_sessions('sessions');
 SELECT ok(NOT guarded('sessions'), 'detaching takes it away');
+
+-- A trigger is ours by its function: one that was renamed is known, and one that was left behind is named.
+CREATE FUNCTION left_behind() RETURNS SETOF text LANGUAGE sql AS $$ SELECT concat_ws(' / ', status, detail, hint) FROM sr.preflight() WHERE check_name = 'guard triggers' ORDER BY detail $$;
+CREATE FUNCTION triggers_of(sessions regclass) RETURNS SETOF name LANGUAGE sql AS $$ SELECT tgname FROM pg_trigger WHERE tgrelid = sessions ORDER BY tgname $$;
+SELECT is_empty('SELECT left_behind()', 'none is left behind');
+CREATE TRIGGER "not Mine" BEFORE UPDATE ON sessions FOR EACH ROW EXECUTE FUNCTION reconciler.guard_terminal('4711');
+SELECT results_eq('SELECT left_behind()', $$VALUES ('warn / trigger "not Mine" ON app.sessions guards nothing: no table is attached that has it / DROP TRIGGER "not Mine" ON app.sessions;')$$, 'of a table that is not attached');
+INSERT INTO sessions (id, state) VALUES ('unguarded', 'terminated');
+SELECT is(writes($$UPDATE sessions SET state = 'running' WHERE id = 'unguarded'$$), 1::bigint, '... on which it guards nothing');
+SELECT ok(count(*) > 0, 'attached again') FROM attach_sessions('sessions', options => '{"mode": "enforce"}');
+SELECT is(count(*), 1::bigint, '... without a guard: it still is none') FROM left_behind();
+UPDATE reconciler.binding SET guard_terminal = true;
+SELECT results_eq($$SELECT triggers_of('sessions')$$, $$VALUES ('session_reconciler_guard'::name)$$, '... with one: it is replaced');
+SELECT is_empty('SELECT left_behind()', '... and none is left');
+ALTER TRIGGER session_reconciler_guard ON sessions RENAME TO a_guard;
+SELECT matches(finding(), '^ok: trigger a_guard: an UPDATE', 'a renamed one is the guard still');
+SELECT is((SELECT detail FROM preflight() WHERE check_name = 'app.sessions: triggers'), 'none', '... and no other trigger');
+SELECT closed('renamed');
+SELECT is(writes($$UPDATE sessions SET state = 'running' WHERE id = 'renamed'$$), 0::bigint, '... which guards');
+SELECT detach_sessions('sessions');
+SELECT is_empty($$SELECT triggers_of('sessions')$$, '... and goes when the table is detached');
+-- A table that was put in the place of the attached one, trigger and all. It is another table.
+CREATE TABLE replaced (id text PRIMARY KEY, state text NOT NULL, agent_id text);
+ALTER TABLE replaced OWNER TO tap_platform;
+SELECT ok(count(*) > 0, 'a table to be replaced') FROM attach_sessions('replaced', options => '{"mode": "enforce", "guard_terminal": true}');
+INSERT INTO replaced VALUES ('r1', 'running', 'a1');
+SELECT force_terminate_session('r1', 'closed for the test', 'replaced');
+SELECT pg_get_triggerdef(oid) AS restored FROM pg_trigger WHERE tgrelid = 'replaced'::regclass \gset
+DROP TABLE replaced;
+CREATE TABLE replaced (id text PRIMARY KEY, state text NOT NULL, agent_id text);
+INSERT INTO replaced VALUES ('r1', 'terminated', 'a1');
+:restored;
+SELECT is(count(*), 1::bigint, 'the trigger of a table that replaced the attached one is named') FROM left_behind() AS l WHERE l LIKE '%app.replaced%';
+UPDATE replaced SET state = 'running';
+SELECT is((SELECT state FROM replaced), 'running', '... and guards nothing');
+SET LOCAL ROLE tap_platform;
+SELECT is(detach_sessions('app.replaced'), 'detached', 'whoever does not own that table detaches the one that vanished');
+RESET ROLE;
+SELECT is(count(*), 1::bigint, '... and leaves the trigger to its owner') FROM triggers_of('replaced');
+DROP TABLE replaced;
+CREATE TABLE replaced (id text PRIMARY KEY, state text NOT NULL, agent_id text);
+SELECT ok(count(*) > 0, 'again') FROM attach_sessions('replaced', options => '{"mode": "enforce", "guard_terminal": true}');
+SELECT pg_get_triggerdef(oid) AS restored FROM pg_trigger WHERE tgrelid = 'replaced'::regclass \gset
+DROP TABLE replaced;
+CREATE TABLE replaced (id text PRIMARY KEY, state text NOT NULL, agent_id text);
+:restored;
+SELECT is(detach_sessions('app.replaced'), 'detached', 'its owner detaches');
+SELECT is_empty($$SELECT triggers_of('replaced')$$, '... and the trigger goes');
 
 -- Names that need quotes, a key of another type, an enum, partitions.
 CREATE TYPE app."The State" AS ENUM ('pending', 'running', 'terminating', 'terminated', 'it''s over');

@@ -219,6 +219,7 @@ TEST_F(PassTest, AStopThatIsOwedGoesOutWhenTheAgentIsBack) {
   run();
   EXPECT_EQ(hub.sent, std::vector<std::string>{"key-s"});
   EXPECT_EQ(hub.actions, std::vector<std::string>{"stop_session"});
+  EXPECT_EQ(hub.reasons, std::vector<std::string>{"late agent: the session is terminated"});
 }
 
 TEST_F(PassTest, WhatIsTakenBackIsAskedAboutWhenTheAgentIsBack) {

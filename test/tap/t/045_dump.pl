@@ -1,5 +1,6 @@
 # A dump of a database takes configuration and events along, and restoring it is neither a change nor an event: in SQL
-# with COPY, in SQL with INSERT, and as an archive. Grants of levels come along too, and a sessions table's guard.
+# with COPY, in SQL with INSERT, and as an archive, by one process and by several, whose order is up to chance. Grants of
+# levels come along too, and a sessions table's guard.
 use strict;
 use warnings;
 
@@ -43,13 +44,13 @@ like($before, qr/policy_changed/, 'there is something to dump');
 like($before, qr/CREATE TRIGGER session_reconciler_guard .*\|x$/m, '... the guard of the sessions table, too');
 
 my $file = $node->basedir . '/dump';
-for my $way ('copy', 'inserts', 'archive')
+for my $way ('copy', 'inserts', 'archive', map { "parallel $_" } 1 .. 5)
 {
 	$node->safe_psql('postgres', 'CREATE DATABASE copy');
-	if ($way eq 'archive')
+	if ($way =~ /^(archive|parallel)/)
 	{
 		$node->command_ok([ 'pg_dump', '-Fc', '-f', $file, 'original' ], "$way: dumped");
-		$node->command_ok([ 'pg_restore', '--exit-on-error', '-d', 'copy', $file ], "$way: restored");
+		$node->command_ok([ 'pg_restore', '--exit-on-error', $1 eq 'parallel' ? ('-j', 4) : (), '-d', 'copy', $file ], "$way: restored");
 	}
 	else
 	{
@@ -63,6 +64,14 @@ for my $way ('copy', 'inserts', 'archive')
 	is($node->safe_psql('copy', q{DROP EXTENSION session_reconciler; SELECT count(*) FROM pg_trigger WHERE tgname = 'session_reconciler_guard'}), '0', "$way: the guard goes with the extension");
 	$node->safe_psql('postgres', 'DROP DATABASE copy');
 }
+
+# In one transaction (pg_restore -1, psql -1) other tables follow: their keys and triggers count.
+my $restoring = "SET check_function_bodies = off; SELECT set_config('search_path', '', false); BEGIN; ";
+my $row = q{INSERT INTO reconciler.hold SELECT binding_id, %s, now(), '', '' FROM reconciler.binding; SELECT current_setting('session_replication_role');};
+is($node->safe_psql('original', $restoring . sprintf($row, q{'a'})), "\norigin", 'only its own rows are trusted');
+is($node->safe_psql('original', "SET session_replication_role = replica; $restoring" . sprintf($row, q{'b'})), "\nreplica", '... and what was set before stays');
+isnt($node->psql('original', $restoring . 'INSERT INTO reconciler.hold SELECT 0, NULL, NULL, NULL, NULL'), 0, 'a row that is refused ...');
+is($node->safe_psql('original', $restoring . 'SAVEPOINT s; ' . q{DO $$ BEGIN INSERT INTO reconciler.hold VALUES (1, NULL, now(), '', ''); EXCEPTION WHEN not_null_violation THEN NULL; END $$; SELECT current_setting('session_replication_role')}), "\norigin", '... takes the trust along');
 
 $node->stop;
 done_testing();

@@ -1,4 +1,4 @@
-# A database that was upgraded has what a new one has: every object of the extension, to the letter.
+# A database that was upgraded has what a new one has: every object of the extension, to the letter. Until then it says what is due.
 use strict;
 use warnings FATAL => 'all';
 
@@ -41,6 +41,30 @@ UNION ALL SELECT 'dumped: ' || concat_ws(' ', c.oid::regclass, x.condition) FROM
 ORDER BY 1
 END
 
+# What a pass of a release left that closed a session.
+my $closed = <<'END';
+INSERT INTO reconciler.binding (sessions, schema_name, table_name, preset, mode, columns, terminal_states, armed_system, armed_database, armed_name)
+  SELECT 'sessions', 'public', 'sessions', 'standard', 'enforce', '{"key": "id", "state": "state", "agent": "agent_id", "created": "created_at"}', '{terminated}', h.* FROM reconciler.server_identity() AS h;
+INSERT INTO sessions VALUES ('s', 'terminated', 'a1', '2026-01-01 12:00+00');
+INSERT INTO reconciler.event (at, schema_name, table_name, session_id, kind, from_state, to_state, reason, actor, evidence, before, after)
+  VALUES ('2026-01-02', 'public', 'sessions', 's', 'force', 'running', 'terminated', 'agent_unavailable', 'postgres', '{}',
+          '{"id": "s", "state": "running", "agent_id": "a1", "created_at": "2026-01-01T12:00:00+00:00"}', '{"id": "s", "state": "terminated", "agent_id": "a1", "created_at": "2026-01-01T12:00:00+00:00"}');
+END
+
+# A library that has that version written in it takes the installed one's place.
+sub with_library_of
+{
+	my ($version, $do) = @_;
+	my $library = $r->one("SELECT setting FROM pg_config WHERE name = 'PKGLIBDIR'") . '/session_reconciler.so';
+	my $bytes = PostgreSQL::Test::Utils::slurp_file($library);
+	$bytes =~ s/\Q$newest\E\0/$version\0/g or die "no $newest in $library";
+	rename $library, "$library.new" or die "$library: $!";
+	PostgreSQL::Test::Utils::append_to_file($library, $bytes);
+	$do->();
+	rename "$library.new", $library or die "$library: $!";
+	return;
+}
+
 # Who had rights before has those that come with them.
 sub grant_levels { $r->do("SELECT reconciler_grant('upgrade_$_', '$_')") for qw(viewer operator admin); return }
 $r->do("CREATE ROLE upgrade_$_") for qw(viewer operator admin);
@@ -59,8 +83,19 @@ for my $version (map { $_->[1] } @scripts)
 	$r->use_database($name);
 	$r->do("CREATE EXTENSION session_reconciler VERSION '$version'");
 	grant_levels();
+	$r->do('CREATE TABLE sessions (id text PRIMARY KEY, state text, agent_id text, created_at timestamptz)');
+	$r->node->psql($name, "SELECT attach_sessions('sessions')", stderr => \my $said);
+	like($said, qr/ERROR:  the library in memory is of version \Q$newest\E, the extension in this database of version \Q$version\E\nHINT:  Run ALTER EXTENSION session_reconciler UPDATE/,
+		"$version: until it is upgraded attach_sessions() says so");
+	$r->do($closed);
+	with_library_of('0.0.1', sub {
+		$r->node->psql($name, 'ALTER EXTENSION session_reconciler UPDATE', stderr => \$said);
+		like($said, qr/ERROR:  the library in memory is of version 0\.0\.1.*\nHINT:  Restart the server/, '... and with an old library in memory the upgrade does');
+	}) if $version eq '0.3.0';
 	$r->do('ALTER EXTENSION session_reconciler UPDATE');
 	is($r->one("SELECT extversion FROM pg_extension WHERE extname = 'session_reconciler'"), $newest, "$version: upgraded");
+	$r->do('UPDATE reconciler.binding SET guard_terminal = true');
+	is($r->do("UPDATE sessions SET state = 'running'") + 0, 0, '... what it closed is guarded');
 	my %upgraded = map { $_ => 1 } $r->column($everything);
 	my @missing = grep { !$upgraded{$_} } sort keys %fresh;
 	my @left = grep { !$fresh{$_} } sort keys %upgraded;

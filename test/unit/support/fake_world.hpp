@@ -152,7 +152,7 @@ struct FakeHub final : AgentHub {
   FakeStore& store;
   std::map<std::string, Presence> says;  // absent: unknown
   int looks = 0;
-  std::vector<std::string> sent, actions;
+  std::vector<std::string> sent, actions, reasons;
   std::map<std::string, SessionAnswer> sessions;  // absent: unclear
   std::vector<std::string> asked;                 // about which
   std::string incarnation;                        // of every agent
@@ -173,7 +173,7 @@ struct FakeHub final : AgentHub {
     for (std::vector<Dispatch> commands = next(); !commands.empty(); commands = next())
       for (const Dispatch& one : commands) {
         store.log.push_back("send " + one.command.session);
-        sent.push_back(one.command.command_id), actions.push_back(one.command.action);
+        sent.push_back(one.command.command_id), actions.push_back(one.command.action), reasons.push_back(one.command.reason);
         Delivery d;
         d.outcome = Delivery::Outcome::answered, d.meaning = CommandMeaning::accepted;
         done(index++, d);
