@@ -237,12 +237,11 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
   return out;
 }
 
-bool still_loads(int id, Transactions& transactions) {
+std::optional<Oid> owner_if_it_loads(int id, Transactions& transactions) {
   try {
-    transactions.run("reading a binding", [&] { as_extension_owner([&] { load_binding(id); }); });
-    return true;
+    return transactions.run("reading a binding", [&] { return as_extension_owner([&] { return load_binding(id).mapping.sessions.owner; }); });
   } catch (const std::exception&) {
-    return false;
+    return std::nullopt;
   }
 }
 

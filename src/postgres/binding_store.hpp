@@ -40,8 +40,8 @@ void require_fitting_version();
 // Throws UserError (55000 or 42703) when the table, a column or a related table has vanished: the binding is broken.
 // `policy_overrides`: {"state": {"column": value}}, for a what-if.
 AttachedBinding load_binding(int id, const std::string& policy_overrides = "{}");
-// Whether table and columns are there as attached; in a transaction of its own.
-bool still_loads(int id, Transactions&);
+// Who owns the table now, if it and its columns are there as attached; in a transaction of its own.
+std::optional<Oid> owner_if_it_loads(int id, Transactions&);
 
 // For the Look functions: all bindings, or that of `sessions`. Where all are wanted, one that does not load is a WARNING
 // to the client: the others are to be seen.

@@ -72,11 +72,13 @@ Duration rest_of(int id, TransactionMode mode) {
 PassReport run_pass(int id, TransactionMode mode, Waiter& waiter, bool ask_again) {
   Transactions transactions(mode);
   PassReport report;
+  Oid owner = 0;
   report.table = binding_name(id, mode);
   try {
     AttachedBinding attached = transactions.run("reading a binding", [&] { return as_extension_owner([&] { return load_binding(id); }); });
     report.table = attached.binding.name;
     report.paused = attached.paused;
+    owner = attached.mapping.sessions.owner;
     if (attached.mode == Mode::off || attached.mode == Mode::broken) {
       report.why_not = attached.mode == Mode::off ? "its mode is off" : "it is broken";
       return report;
@@ -93,8 +95,9 @@ PassReport run_pass(int id, TransactionMode mode, Waiter& waiter, bool ask_again
   } catch (const ExtensionMissing&) {
     throw;
   } catch (const PostgresError& e) {
-    // A table that was renamed and back while a pass ran is no broken one.
-    if (!structural(e.sqlstate) || ((e.is("42P01") || e.is("42703")) && still_loads(id, transactions))) throw;
+    if (!structural(e.sqlstate)) throw;
+    // A table that was renamed and back while a pass ran, or given to another owner, is no broken one.
+    if (const auto owner_now = owner_if_it_loads(id, transactions); owner_now && (e.is("42P01") || e.is("42703") || *owner_now != owner)) throw;
     mark_broken(id, transactions, report.why_not = e.message);
   }
   return report;

@@ -44,8 +44,9 @@ Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing
     return finish_once(pass, all, budget);
   } catch (const PostgresError& e) {
     if (ends_pass(e, transactions_) || transactions_.mode() == TransactionMode::caller) throw;
-    // A table or column that is missing is not one row's fault, unless it is only a trigger's.
-    if ((e.is("42P01") || e.is("42703")) && !still_loads(b_.binding.id, transactions_)) throw;
+    // Not one row's fault: a table or column that is missing, unless it is only a trigger's, and another owner than this pass acts as.
+    if (e.is("42P01") || e.is("42703") || e.is("42501"))
+      if (const auto owner = owner_if_it_loads(b_.binding.id, transactions_); owner != b_.mapping.sessions.owner) throw;
   }
   // One row spoils a batch: row by row, so that it spoils itself only.
   Finished sum;

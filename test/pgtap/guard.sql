@@ -17,6 +17,7 @@ SELECT is((SELECT detail FROM attach_sessions('sessions', options => '{"mode": "
   ' A write of terminating, pending, starting passes, and one that changes created_at, agent_id', 'attaching says what it does');
 SELECT matches(obj_description(oid, 'pg_trigger'), 'guard_terminal in reconciler.binding', 'the trigger says whose it is') FROM pg_trigger WHERE tgname = 'session_reconciler_guard';
 
+SELECT throws_ok($$SELECT attach_sessions('sessions', options => '{"guard_terminal": null}')$$, '22023', 'option "guard_terminal" must be true or false', 'it is asked for, or not');
 -- A session that was closed, by whom we say. The events that it left are those of its closing only.
 CREATE FUNCTION closed(id text, agent text DEFAULT 'a1') RETURNS void LANGUAGE sql AS $$
   INSERT INTO app.sessions (id, state, agent_id) VALUES (id, 'running', agent);
