@@ -159,7 +159,8 @@ std::optional<Losses> PgStore::may_force(const PassStart& pass, const ForcesDue&
       const Time at = now();
       BrakeState state = lock_brake(b_.binding.id);
       by_allowance_ = state.tripped && state.allowance > 0 && due.count > 0;
-      if (state.tripped && state.allowance > 0 && due.count == 0) release_brake(b_.binding.id);
+      // A pass that began before the reset has counted nothing: the next one can tell.
+      if (state.tripped && state.allowance > 0 && due.count == 0 && pass.gates.allowance > 0) release_brake(b_.binding.id);
       if (state.tripped && state.allowance == 0) release_when_one_is_back(pass, at, *state.tripped);
       if (state.tripped) return by_allowance_ ? std::optional(Losses::few) : std::nullopt;
 

@@ -303,6 +303,19 @@ void the_loss_of_every_agent_trips_the_brake_until_one_is_back(Bench& b) {
   EXPECT_SO(!b.one().peek().gates.brake_tripped && of_kind(b, "brake_reset") == 1);
 }
 
+void a_reset_outlives_a_pass_that_began_before_it(Bench& b) {
+  b.put("s", "running");
+  ForcesDue due;
+  due.count = 3;
+  b.one().may_force(pass(b.one()), due);
+  const PassStart tripped = b.one().peek();  // with such gates nothing counts as due
+  b.reset_brake(2);
+  due.count = 0;
+  EXPECT_SO(!b.one().may_force(tripped, due) && b.one().peek().gates.allowance == 2);
+  EXPECT_SO(!b.other().may_force(b.other().peek(), due) || !b.other().peek().gates.brake_tripped);
+  EXPECT_SO(!b.other().peek().gates.brake_tripped && b.other().peek().gates.allowance == 0);
+}
+
 // --- what is owed
 
 void a_stop_that_is_owed_is_settled_by_its_acceptance(Bench& b) {
@@ -396,6 +409,7 @@ const std::vector<Case>& cases() {
       CASE(an_agent_that_was_seen_since_is_spared),
       CASE(too_many_inferences_trip_the_brake_for_all),
       CASE(the_loss_of_every_agent_trips_the_brake_until_one_is_back),
+      CASE(a_reset_outlives_a_pass_that_began_before_it),
       CASE(a_stop_that_is_owed_is_settled_by_its_acceptance),
       CASE(what_is_owed_is_forgotten_after_a_day),
       CASE(a_session_that_still_runs_is_taken_back_as_it_was),

@@ -25,6 +25,7 @@ class Bench {
   virtual void complete_stop(const std::string& key) = 0;  // the application's own, on record
   virtual void hold(const std::string& key) = 0;
   virtual void pause(bool everything) = 0;
+  virtual void reset_brake(int allow) = 0;
   virtual void advance(Duration) = 0;
   struct Noted {
     std::string session, kind, reason;

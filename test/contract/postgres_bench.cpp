@@ -38,6 +38,7 @@ class PostgresBench final : public contract::Bench {
   void pause(bool everything) override {
     run("UPDATE reconciler.binding SET paused_at = now(), paused_by = 'operator', pause_everything = $1", {Param::boolean(everything)});
   }
+  void reset_brake(int allow) override { run("SELECT reset_brake('reason', $1::integer)", {Param::integer(allow)}); }
   void advance(Duration by) override {
     ahead_ += by;
     run("SELECT set_config('session_reconciler.clock_offset', $1, false)", {Param::text(std::to_string(std::chrono::duration_cast<seconds>(ahead_).count()) + "s")});

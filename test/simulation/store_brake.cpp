@@ -55,7 +55,7 @@ std::optional<Losses> SimStore::may_force(const PassStart& pass, const ForcesDue
     Brake& brake = db_.brake;
     BrakeState& state = brake.state;
     by_allowance_ = state.tripped && state.allowance > 0 && due.count > 0;
-    if (state.tripped && state.allowance > 0 && due.count == 0) brake.release();
+    if (state.tripped && state.allowance > 0 && due.count == 0 && pass.gates.allowance > 0) brake.release();
     else if (state.tripped && state.allowance == 0) release_when_one_is_back(pass);
     if (state.tripped) return by_allowance_ ? std::optional(Losses::few) : std::nullopt;
 

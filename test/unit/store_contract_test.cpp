@@ -37,6 +37,7 @@ class SimBench final : public contract::Bench {
   }
   void hold(const std::string& key) override { db_.holds[key] = {db_.clock + hours(1), "reason", "operator"}; }
   void pause(bool everything) override { db_.paused = true, db_.paused_everything = everything; }
+  void reset_brake(int allow) override { db_.brake.state.allowance = allow; }
   void advance(Duration by) override { db_.clock += by; }
   std::vector<Noted> events() override {
     std::vector<Noted> noted;
