@@ -20,9 +20,11 @@ using nlohmann::json;
 class Columns {
  public:
   explicit Columns(Oid relation) : relation_(relation) {
-    for (Rows::Row row : query("SELECT a.attname, format_type(a.atttypid, -1) AS type, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END = 'timestamp'::regtype AS naive,"
-                               " CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END = 'timestamptz'::regtype AS zoned"
-                               " FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
+    // Of a domain the type below it: its checks are for what is written, and are functions of its owner.
+    for (Rows::Row row : query("SELECT a.attname, format_type(b.oid, -1) AS type, b.oid = 'timestamp'::regtype AS naive, b.oid = 'timestamptz'::regtype AS zoned"
+                               " FROM pg_attribute a, LATERAL (WITH RECURSIVE below AS (SELECT t.* FROM pg_type t WHERE t.oid = a.atttypid"
+                               "   UNION ALL SELECT t.* FROM below d JOIN pg_type t ON t.oid = d.typbasetype WHERE d.typtype = 'd') SELECT oid FROM below WHERE typtype <> 'd') AS b"
+                               " WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
                                {Param::oid(relation)})) {
       const std::string name = row.text("attname");
       columns_[name] = Column{name, row.text("type"), row.boolean("naive"), row.boolean("zoned")};
