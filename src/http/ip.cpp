@@ -11,12 +11,17 @@ namespace {
 
 bool link_local(const in_addr& address) { return (ntohl(address.s_addr) >> 16) == 0xA9FE; }
 
+// Also one that carries an IPv4 address: to where a gateway, or the system itself, passes it on.
 bool link_local(const in6_addr& address) {
   if (IN6_IS_ADDR_LINKLOCAL(&address)) return true;
-  if (!IN6_IS_ADDR_V4MAPPED(&address)) return false;
-  in_addr mapped;
-  std::memcpy(&mapped, address.s6_addr + 12, sizeof mapped);
-  return link_local(mapped);
+  constexpr unsigned char nat64[12] = {0x00, 0x64, 0xff, 0x9b}, six_to_four[2] = {0x20, 0x02};
+  const unsigned char* carried = nullptr;
+  if (IN6_IS_ADDR_V4MAPPED(&address) || IN6_IS_ADDR_V4COMPAT(&address) || std::memcmp(address.s6_addr, nat64, sizeof nat64) == 0) carried = address.s6_addr + 12;
+  if (std::memcmp(address.s6_addr, six_to_four, sizeof six_to_four) == 0) carried = address.s6_addr + 2;
+  if (!carried) return false;
+  in_addr four;
+  std::memcpy(&four, carried, sizeof four);
+  return link_local(four);
 }
 
 bool bracketed(const std::string& host) { return host.size() > 2 && host.front() == '[' && host.back() == ']'; }

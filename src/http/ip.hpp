@@ -14,7 +14,7 @@ std::optional<std::string> canonical_ip(const std::string& host);
 
 // Of canonical texts.
 bool is_loopback(const std::string& ip);    // 127.0.0.0/8, ::1
-bool is_link_local(const std::string& ip);  // 169.254.0.0/16, fe80::/10, also IPv4-mapped
+bool is_link_local(const std::string& ip);  // 169.254.0.0/16, fe80::/10, also the first in an IPv6 address
 
 // What a name resolved to: an IP address, and not a link-local one. There live the metadata services of
 // clouds, which hand out credentials to whoever asks from this machine.

@@ -67,6 +67,7 @@ class Exchange {
     Then then;
     int credentials = 0;  // the generation it was sent with
     bool again = false;   // sent once more after a 401
+    std::string token{};  // what must not be read back: a body that repeats it is none
   };
 
   void judge_addresses();

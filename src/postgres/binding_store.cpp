@@ -38,9 +38,12 @@ class Table {
 
  private:
   Table(Oid relation, const std::string& name) {
-    for (Rows::Row row : query("SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, -1) AS type, CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END = 'timestamp'::regtype AS naive,"
-                               " CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END = 'timestamptz'::regtype AS zoned"
-                               " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid"
+    // Of a domain the type below it: its checks are for what is written, and are functions of its owner.
+    for (Rows::Row row : query("SELECT n.nspname, c.relname, a.attname, format_type(b.oid, -1) AS type, b.oid = 'timestamp'::regtype AS naive, b.oid = 'timestamptz'::regtype AS zoned"
+                               " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid,"
+                               " LATERAL (SELECT CASE WHEN t.typtype <> 'd' THEN t.oid ELSE (WITH RECURSIVE below AS (SELECT t.typbasetype AS oid"
+                               "   UNION ALL SELECT u.typbasetype FROM below d JOIN pg_type u ON u.oid = d.oid AND u.typtype = 'd')"
+                               "  SELECT u.oid FROM below d JOIN pg_type u ON u.oid = d.oid AND u.typtype <> 'd') END AS oid) AS b"
                                " WHERE c.oid = coalesce(nullif($1, 0), to_regclass($2)::oid) AND a.attnum > 0 AND NOT a.attisdropped",
                                {Param::oid(relation), Param::text(name)})) {
       if (qualified_.empty()) qualified_ = quote_identifier(row.view("nspname")) + "." + quote_identifier(row.view("relname"));

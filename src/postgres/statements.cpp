@@ -16,19 +16,39 @@ std::string doubled(std::string_view text, char quote) {
 
 std::string in(const std::string& alias, const Column& column) { return alias + "." + quote_identifier(column.name); }
 
+// A type whose name has a schema is not the system's. Its casts may be functions of the table's owner, and would run with the
+// rights of whoever looks at the table; its output and input are the system's.
+bool foreign(const Column& column) { return column.type.find('.') != std::string::npos; }
+
+std::string printed(const std::string& value, const Column& column) {
+  return foreign(column) ? "CASE WHEN num_nonnulls(" + value + ") = 1 THEN format('%s', " + value + ") END" : value + "::text";
+}
+
+// Text as a value of the column's type, to compare with the column.
+std::string read(const std::string& text, const Column& column) {
+  if (!foreign(column)) return text + "::" + column.type;
+  return "(SELECT r.v FROM json_to_record(json_build_object('v', " + text + ")) AS r(v " + column.type + "))";
+}
+
+std::string any_read(const std::string& texts, const Column& column) {
+  if (!foreign(column)) return "ANY(" + texts + "::" + column.type + "[])";
+  return "ANY(ARRAY(SELECT " + read("u.t", column) + " FROM unnest(" + texts + ") AS u(t)))";
+}
+
 // Text that depends on no setting: a timestamp's output would follow DateStyle and TimeZone.
 std::string as_text(const std::string& alias, const Column& column) {
   const std::string value = in(alias, column);
   // to_char() of an infinite time is NULL.
   if (column.timestamp) return "coalesce(to_char(" + value + ", 'YYYY-MM-DD HH24:MI:SS.US'), " + value + "::text)";
   if (column.timestamptz) return "coalesce(to_char(" + value + " AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00', " + value + "::text)";
-  return value + "::text";
+  return printed(value, column);
 }
 
 std::string as_text(const std::string& alias, const std::optional<Column>& column) {
   return column ? as_text(alias, *column) : "NULL::text";
 }
 
+// In what runs as the table's owner.
 std::string cast(const std::string& value, const Column& column) { return value + "::" + column.type; }
 
 bool textual(const Column& c) { return c.type == "text" || c.type == "character varying" || c.type == "bpchar"; }
@@ -45,6 +65,12 @@ std::string literals(const std::vector<std::string>& values) {
   return join(quoted, ", ");
 }
 
+// A word of the column's own type: of another, = could be that of a type to which there is an implicit cast. Where there is
+// one, the server finds = ambiguous now, which breaks the binding.
+std::string word(const std::string& value, const Column& column) { return quote_literal(value) + (foreign(column) ? "::" + column.type : ""); }
+
+std::string is(const std::string& alias, const Column& column, const std::string& value) { return in(alias, column) + " = " + word(value, column); }
+
 }  // namespace
 
 std::string quote_identifier(std::string_view name) { return '"' + doubled(name, '"') + '"'; }
@@ -59,7 +85,7 @@ std::string quote_literal(std::string_view text) {
 std::string Statements::instant(const std::string& alias, const std::optional<Column>& column) const {
   if (!column) return "NULL::timestamptz";
   if (column->timestamp) return in(alias, *column) + " AT TIME ZONE " + quote_literal(m_.time_zone);
-  return in(alias, *column) + "::timestamptz";
+  return (foreign(*column) ? as_text(alias, *column) : in(alias, *column)) + "::timestamptz";
 }
 
 bool Statements::shows_signs() const { return !m_.sessions.signs.empty() || m_.connections; }
@@ -71,7 +97,7 @@ std::string Statements::sign(const std::string& alias) const {
   if (const auto& c = m_.connections) {
     const Column& key = m_.sessions.key;
     const bool comparable = c->session.type == key.type || (textual(c->session) && textual(key));
-    const std::string same = comparable ? in("c", c->session) + " = " + in(alias, key) : in("c", c->session) + "::text = " + as_text(alias, key);
+    const std::string same = comparable ? in("c", c->session) + " = " + in(alias, key) : as_text("c", c->session) + " = " + as_text(alias, key);
     signs.push_back("(SELECT max(" + instant("c", c->seen) + ") FROM " + c->qualified + " AS c WHERE " + same + ")");
   }
   return signs.empty() ? "NULL::timestamptz" : "greatest(" + join(signs, ", ") + ")";
@@ -93,19 +119,19 @@ std::string Statements::session_list(const std::string& alias) const {
 std::string Statements::scan(const std::string& state, bool started, bool nulls) const {
   const SessionsTable& t = m_.sessions;
   const std::string key = in("s", t.key);
-  std::string where = in("s", t.state) + " = " + quote_literal(state), order = key;
+  std::string where = is("s", t.state, state), order = key;
   if (t.entered) {
     const std::string age = in("s", *t.entered);
     if (nulls) {
       where += " AND " + age + " IS NULL";
-      if (started) where += " AND " + key + " > " + cast("$2::text", t.key);
+      if (started) where += " AND " + key + " > " + read("$2::text", t.key);
     } else {
       where += " AND " + age + " IS NOT NULL";
-      if (started) where += " AND (" + age + ", " + key + ") > (" + cast("$1::text", *t.entered) + ", " + cast("$2::text", t.key) + ")";
+      if (started) where += " AND (" + age + ", " + key + ") > (" + read("$1::text", *t.entered) + ", " + read("$2::text", t.key) + ")";
       order = age + ", " + key;
     }
   } else if (started) {
-    where += " AND " + key + " > " + cast("$2::text", t.key);
+    where += " AND " + key + " > " + read("$2::text", t.key);
   }
   // Names all three parameters whatever the form, so that one call fits all.
   return "SELECT " + session_list("s") + " FROM " + t.qualified + " AS s WHERE " + where +
@@ -117,7 +143,7 @@ std::string Statements::occupied(const std::vector<std::string>& states) const {
   std::string text = "SELECT NULL::text AS state, NULL::boolean AS found, clock_timestamp() AS at";
   // No EXISTS: that would leave the order to the planner, who may read a whole table for a state that was frequent once.
   for (const std::string& state : states)
-    text += " UNION ALL SELECT " + quote_literal(state) + ", (SELECT true FROM " + t.qualified + " AS s WHERE " + in("s", t.state) + " = " + quote_literal(state) +
+    text += " UNION ALL SELECT " + quote_literal(state) + ", (SELECT true FROM " + t.qualified + " AS s WHERE " + is("s", t.state, state) +
             " ORDER BY " + (t.entered ? in("s", *t.entered) + ", " : "") + in("s", t.key) + " LIMIT 1), clock_timestamp()";
   return text;
 }
@@ -125,19 +151,19 @@ std::string Statements::occupied(const std::vector<std::string>& states) const {
 std::string Statements::find() const {
   const SessionsTable& t = m_.sessions;
   return "SELECT " + session_list("s") + " FROM " + t.qualified + " AS s WHERE " + in("s", t.key) + " = " +
-         cast("$1::text", t.key) + " LIMIT 2";
+         read("$1::text", t.key) + " LIMIT 2";
 }
 
 std::string Statements::sessions() const {
   const SessionsTable& t = m_.sessions;
-  return "SELECT " + session_list("s") + " FROM " + t.qualified + " AS s WHERE " + in("s", t.key) + " = ANY($1::text[]::" + t.key.type + "[])";
+  return "SELECT " + session_list("s") + " FROM " + t.qualified + " AS s WHERE " + in("s", t.key) + " = " + any_read("$1::text[]", t.key);
 }
 
 std::string Statements::scan_completed() const {
   const SessionsTable& t = m_.sessions;
   const CommandsTable& c = *m_.commands;
-  const std::string done = c.completed ? "(" + in("c", *c.completed) + " IS NOT NULL OR " + in("c", c.status) + " = 'completed')"
-                                       : in("c", c.status) + " = 'completed'";
+  const std::string done = c.completed ? "(" + in("c", *c.completed) + " IS NOT NULL OR " + is("c", c.status, "completed") + ")"
+                                       : is("c", c.status, "completed");
   // Whatever text a command may carry, it must not fail the cast to the key's type.
   const bool comparable = c.session.type == t.key.type || (textual(c.session) && textual(t.key));
   // The column stands bare: the conversion of a column is served by no index on it.
@@ -147,36 +173,36 @@ std::string Statements::scan_completed() const {
   std::vector<std::string> excluded = m_.ending_states;
   excluded.insert(excluded.end(), m_.enabled_states.begin(), m_.enabled_states.end());
   return "SELECT " + session_list("s") + " FROM " + t.qualified + " AS s WHERE " + (comparable ? in("s", t.key) : as_text("s", t.key)) +
-         " IN (SELECT " + (comparable ? cast(in("c", c.session), t.key) : in("c", c.session) + "::text") + " FROM " + c.qualified + " AS c WHERE " + in("c", c.action) + " = 'stop_session' AND " +
+         " IN (SELECT " + (comparable ? (c.session.type == t.key.type ? in("c", c.session) : cast(in("c", c.session), t.key)) : as_text("c", c.session)) + " FROM " + c.qualified + " AS c WHERE " + is("c", c.action, "stop_session") + " AND " +
          done + " AND " + since + " AND " +
-         in("c", c.session) + " IS NOT NULL) AND " + in("s", t.state) + "::text NOT IN (" + literals(excluded) +
-         ") AND ($2::text IS NULL OR " + in("s", t.key) + " > " + cast("$2::text", t.key) + ") ORDER BY " + in("s", t.key) +
+         in("c", c.session) + " IS NOT NULL) AND " + as_text("s", t.state) + " NOT IN (" + literals(excluded) +
+         ") AND ($2::text IS NULL OR " + in("s", t.key) + " > " + read("$2::text", t.key) + ") ORDER BY " + in("s", t.key) +
          " LIMIT $3::bigint";
 }
 
 std::string Statements::commands() const {
   const CommandsTable& c = *m_.commands;
-  const std::string session = in("c", c.session), stop = "(" + in("c", c.action) + " = 'stop_session')";
+  const std::string session = in("c", c.session), stop = "(" + is("c", c.action, "stop_session") + ")";
   const std::string newest = c.created ? in("c", *c.created) + " DESC NULLS LAST, " : "";
-  return "SELECT DISTINCT ON (" + session + ", " + stop + ") " + session + "::text AS session, " + stop + " AS stop, " +
+  return "SELECT DISTINCT ON (" + session + ", " + stop + ") " + as_text("c", c.session) + " AS session, " + stop + " AS stop, " +
          as_text("c", c.id) + " AS id, " + as_text("c", c.action) + " AS action, coalesce(" + as_text("c", c.status) +
          ", '') AS status, " + instant("c", c.created) + " AS created, " + instant("c", c.sent) + " AS sent, " +
          instant("c", c.acknowledged) + " AS acknowledged, " + instant("c", c.completed) + " AS completed, coalesce(" +
-         as_text("c", c.error) + ", '') AS error, " + (c.payload ? in("c", *c.payload) + " IS NOT NULL" : "true") + " AS sendable FROM " + c.qualified + " AS c WHERE " + (textual(c.session) || c.session.type == m_.sessions.key.type ? session + " = ANY($1::text[]::" + c.session.type + "[])" : session + "::text = ANY($1::text[])") +
+         as_text("c", c.error) + ", '') AS error, " + (c.payload ? in("c", *c.payload) + " IS NOT NULL" : "true") + " AS sendable FROM " + c.qualified + " AS c WHERE " + (textual(c.session) || c.session.type == m_.sessions.key.type ? session + " = " + any_read("$1::text[]", c.session) : as_text("c", c.session) + " = ANY($1::text[])") +
          " AND " + in("c", c.action) + " IS NOT NULL ORDER BY " + session + ", " + stop + ", " + newest + in("c", c.id);
 }
 
 std::string Statements::payloads() const {
   const CommandsTable& c = *m_.commands;
   return "SELECT " + as_text("c", c.id) + " AS id, " + as_text("c", c.payload) + " AS payload FROM " + c.qualified + " AS c WHERE " + in("c", c.id) +
-         " = ANY($1::text[]::" + c.id.type + "[])";
+         " = " + any_read("$1::text[]", c.id);
 }
 
 std::string Statements::agents() const {
   const AgentsTable& a = *m_.agents;
-  const std::string approved = a.approval ? "coalesce(" + in("a", *a.approval) + "::text = 'approved', false)" : "true";
+  const std::string approved = a.approval ? "coalesce(" + as_text("a", *a.approval) + " = 'approved', false)" : "true";
   return "SELECT " + as_text("a", a.id) + " AS id, " + instant("a", a.heartbeat) + " AS heartbeat, " + approved + " AS approved FROM " +
-         a.qualified + " AS a WHERE " + in("a", a.id) + " = ANY($1::text[]::" + a.id.type + "[])";
+         a.qualified + " AS a WHERE " + in("a", a.id) + " = " + any_read("$1::text[]", a.id);
 }
 
 std::string Statements::knows_agent() const {
@@ -191,18 +217,19 @@ std::string Statements::knows_agent() const {
 std::string Statements::agent_namespaces() const {
   const AgentsTable& a = *m_.agents;
   return "SELECT " + as_text("a", a.id) + " AS id, " + in("a", *a.metadata) + "->>'namespace' AS namespace FROM " + a.qualified +
-         " AS a WHERE " + in("a", a.id) + " = ANY($1::text[]::" + a.id.type + "[])";
+         " AS a WHERE " + in("a", a.id) + " = " + any_read("$1::text[]", a.id);
 }
 
 std::string Statements::agents_of(const std::string& state) const {
   const SessionsTable& t = m_.sessions;
-  return "SELECT DISTINCT " + as_text("s", t.agent) + " AS agent FROM " + t.qualified + " AS s WHERE " + in("s", t.state) + " = " + quote_literal(state) +
+  return "SELECT DISTINCT " + as_text("s", t.agent) + " AS agent FROM " + t.qualified + " AS s WHERE " + is("s", t.state, state) +
          " AND " + in("s", *t.agent) + " IS NOT NULL LIMIT $1::bigint";
 }
 
 std::string Statements::count_watched() const {
-  return "SELECT count(*) FROM " + m_.sessions.qualified + " AS s WHERE " + in("s", m_.sessions.state) + " IN (" +
-         literals(m_.watched_states) + ")";
+  std::vector<std::string> words;
+  for (const std::string& state : m_.watched_states) words.push_back(word(state, m_.sessions.state));
+  return "SELECT count(*) FROM " + m_.sessions.qualified + " AS s WHERE " + in("s", m_.sessions.state) + " IN (" + join(words, ", ") + ")";
 }
 
 std::string Statements::coverage() const {
@@ -217,7 +244,7 @@ std::string Statements::identities() const {
   const SessionsTable& t = m_.sessions;
   return "SELECT " + as_text("s", t.key) + " AS key, " + as_text("s", t.state) + " AS state, " + as_text("s", t.agent) + " AS agent, " +
          as_text("s", t.runtime) + " AS runtime, " + as_text("s", t.created) + " AS created FROM " + t.qualified + " AS s WHERE " +
-         in("s", t.key) + " = ANY($1::text[]::" + t.key.type + "[])";
+         in("s", t.key) + " = " + any_read("$1::text[]", t.key);
 }
 
 std::vector<Column> Statements::written() const {

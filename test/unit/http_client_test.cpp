@@ -224,7 +224,7 @@ TEST(HttpClient, OtherSchemesAreRefused) {
 
 TEST(HttpClient, LinkLocalIsRefusedWhenConnecting) {
   Client client(1);
-  for (const char* url : {"http://169.254.169.254/", "http://[::ffff:169.254.169.254]/", "http://0xa9fea9fe/"}) {
+  for (const char* url : {"http://169.254.169.254/", "http://[::ffff:169.254.169.254]/", "http://[64:ff9b::a9fe:a9fe]/", "http://0xa9fea9fe/"}) {
     Response response = exchange(client, get(url));
     EXPECT_EQ(response.result, Result::not_sent) << url;
     EXPECT_NE(response.error.find("link-local"), std::string::npos) << response.error;

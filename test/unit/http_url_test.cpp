@@ -42,6 +42,10 @@ TEST(HubAddress, RefusesEverythingElse) {
       {"ftp://hub", "not an http or https URL"},
       {"unix:///run/hub.sock", "not an http or https URL"},
       {"ws://hub", "not an http or https URL"},
+      {"gopher://hub:70/_x", "not an http or https URL"},
+      {"dict://hub:2628/d", "not an http or https URL"},
+      {"http+unix://%2Frun%2Fhub.sock/", "not an http or https URL"},
+      {"unix:@hub", "not an http or https URL"},
       {"http://", "names no host"},
       {"http:///hub", "names no host"},
       {"http://?x", "names no host"},
@@ -80,8 +84,10 @@ TEST(HubAddress, RefusesEverythingElse) {
 
 TEST(HubAddress, RefusesLinkLocalInEverySpelling) {
   for (const char* url : {"http://169.254.169.254", "http://169.254.0.1:8080", "http://0xa9fea9fe", "http://2852039166",
+                          "http://0XA9.0xFE.0251.0376", "http://0251.0376.0251.0376", "http://0251.254.43518", "http://169.16689662",
                           "http://[fe80::1]", "http://[febf::1]", "http://[::ffff:169.254.169.254]",
-                          "http://[::ffff:a9fe:a9fe]"}) {
+                          "http://[::ffff:a9fe:a9fe]", "http://[::169.254.169.254]", "http://[64:ff9b::169.254.169.254]",
+                          "http://[2002:a9fe:a9fe::1]"}) {
     try {
       parse_address(url);
       ADD_FAILURE() << url << " was accepted";
@@ -121,7 +127,7 @@ TEST(HubAddress, LoopbackIsJudgedAfterNormalisation) {
                           "http://2130706433", "http://[::1]"})
     EXPECT_TRUE(parse_address(url).origin.loopback()) << url;
   for (const char* url : {"http://localhost.example.com", "http://128.0.0.1", "http://127.0.0.1.example.com",
-                          "http://[::2]", "http://0.0.0.0", "http://10.0.0.1"})
+                          "http://[::2]", "http://[::]", "http://[::127.0.0.1]", "http://0", "http://0.0.0.0", "http://10.0.0.1"})
     EXPECT_FALSE(parse_address(url).origin.loopback()) << url;
 }
 
