@@ -330,7 +330,7 @@ CREATE OR REPLACE FUNCTION reconciler.level_of(OUT function_name text, OUT level
     ('reconciler_grant', 'owner'), ('reconciler_revoke', 'owner'),
     ('reconciler.level_of', 'owner'), ('reconciler.granted_functions', 'owner'), ('reconciler.grantee', 'owner'), ('reconciler.grant_tables', 'owner'),
     ('reconciler.event_is_append_only', 'owner'), ('reconciler.configuration_changed', 'owner'), ('reconciler.own_change', 'owner'), ('reconciler.refuse_credentials_in_urls', 'owner'),
-    ('reconciler.check_row', 'owner'), ('reconciler.check_terminal_states', 'owner'), ('reconciler.trust_dump', 'owner'),
+    ('reconciler.check_row', 'owner'), ('reconciler.check_terminal_states', 'owner'), ('reconciler.trust_dump', 'owner'), ('reconciler.check_mapping', 'owner'),
     ('reconciler.plain_text', 'owner'), ('reconciler.closing', 'owner'), ('reconciler.guard', 'owner'), ('reconciler.guard_terminal', 'owner'), ('reconciler.set_guard', 'owner'), ('reconciler.guard_changed', 'owner'),
     ('reconciler.clock', 'owner'), ('reconciler.acting_role', 'owner'), ('reconciler.library_version', 'owner'),
     ('reconciler.one_binding', 'owner'), ('reconciler.bindings', 'owner'), ('reconciler.check_binding', 'owner'),
@@ -352,3 +352,15 @@ ALTER TABLE reconciler.policy ENABLE ALWAYS TRIGGER restored_all;
 CREATE TRIGGER restored BEFORE INSERT ON reconciler.hold WHEN (current_setting('check_function_bodies') = 'off' AND current_setting('search_path') = '') EXECUTE FUNCTION reconciler.trust_dump();
 CREATE TRIGGER restored_all AFTER INSERT ON reconciler.hold WHEN (current_setting('check_function_bodies') = 'off' AND current_setting('search_path') = '') EXECUTE FUNCTION reconciler.trust_dump();
 ALTER TABLE reconciler.hold ENABLE ALWAYS TRIGGER restored_all;
+
+-- A mapping that no pass could load is refused where it is written.
+CREATE FUNCTION reconciler.check_mapping() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM reconciler.check_binding(NEW.binding_id);
+  RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION reconciler.check_mapping() FROM PUBLIC;
+COMMENT ON FUNCTION reconciler.check_mapping() IS 'Raises what would break the next pass, when the mapping is edited (22023, 42703, 42804, 55000).';
+CREATE TRIGGER checked_mapping AFTER UPDATE OF columns, related, leftover ON reconciler.binding
+  FOR EACH ROW WHEN (OLD.columns <> NEW.columns OR OLD.related <> NEW.related OR OLD.leftover <> NEW.leftover) EXECUTE FUNCTION reconciler.check_mapping();

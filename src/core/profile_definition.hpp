@@ -4,13 +4,13 @@
 #include <array>
 #include <functional>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "core/json.hpp"
 #include "core/profile.hpp"
 
 namespace reconciler {

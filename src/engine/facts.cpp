@@ -1,6 +1,6 @@
 #include "engine/facts.hpp"
 
-#include <nlohmann/json.hpp>
+#include "core/json.hpp"
 
 namespace reconciler {
 namespace {

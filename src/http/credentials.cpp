@@ -1,9 +1,9 @@
 #include "http/credentials.hpp"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "core/json.hpp"
 #include "http/private_file.hpp"
 
 namespace reconciler::http {

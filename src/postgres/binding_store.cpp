@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 
+#include "core/json.hpp"
 #include "postgres/role.hpp"
 #include "postgres/settings.hpp"
 #include "postgres/statements.hpp"
@@ -20,9 +20,9 @@ using nlohmann::json;
 class Table {
  public:
   explicit Table(Oid relation) : Table(relation, "") {}
-  explicit Table(const json& related) : Table(0, related.value("table", "")) {
+  explicit Table(const json& related) : Table(0, related.at("table").get<std::string>()) {
     if (columns_.empty())
-      throw UserError("55000", "related table " + related.value("table", "") + " does not exist", "Restore it, or detach_sessions() and attach again.");
+      throw UserError("55000", "related table " + related.at("table").get<std::string>() + " does not exist", "Restore it, or detach_sessions() and attach again.");
   }
   const std::string& qualified() const { return qualified_; }
   Column named(const std::string& name) const {
@@ -58,13 +58,13 @@ class Table {
 
 void load_related(Mapping& mapping, const json& related) {
   if (related.contains("agents")) {
-    const json& columns = related["agents"]["columns"];
-    const Table of(related["agents"]);
+    const Table of(related.at("agents"));
+    const json& columns = related.at("agents").at("columns");
     mapping.agents = AgentsTable{of.qualified(), of.named(columns.at("id")), of.mapped(columns, "heartbeat"), of.mapped(columns, "approval"), of.mapped(columns, "metadata")};
   }
   if (related.contains("commands")) {
-    const json& columns = related["commands"]["columns"];
-    const Table of(related["commands"]);
+    const Table of(related.at("commands"));
+    const json& columns = related.at("commands").at("columns");
     mapping.commands = CommandsTable{of.qualified(),
                                      of.named(columns.at("id")),
                                      of.named(columns.at("session")),
@@ -78,8 +78,8 @@ void load_related(Mapping& mapping, const json& related) {
                                      of.mapped(columns, "payload")};
   }
   if (related.contains("audit")) {
-    const json& columns = related["audit"]["columns"];
-    const Table of(related["audit"]);
+    const Table of(related.at("audit"));
+    const json& columns = related.at("audit").at("columns");
     mapping.audit = AuditTable{of.qualified(),
                                of.mapped(columns, "actor"),
                                of.mapped(columns, "action"),
@@ -90,8 +90,8 @@ void load_related(Mapping& mapping, const json& related) {
                                of.mapped(columns, "address")};
   }
   if (related.contains("connections")) {
-    const json& columns = related["connections"]["columns"];
-    const Table of(related["connections"]);
+    const Table of(related.at("connections"));
+    const json& columns = related.at("connections").at("columns");
     mapping.connections = ConnectionsTable{of.qualified(), of.named(columns.at("session")), of.named(columns.at("seen"))};
   }
 }
@@ -109,9 +109,15 @@ void load_sessions(SessionsTable& table, const json& columns) {
   table.reason = of.mapped(columns, "reason");
   table.closed = of.mapped(columns, "closed");
   if (columns.contains("route"))
-    for (const json& name : columns["route"]) table.route.push_back(of.named(name));
+    for (const json& name : columns.at("route")) table.route.push_back(of.named(name));
   if (columns.contains("signs"))
-    for (const json& name : columns["signs"]) table.signs.push_back(of.named(name));
+    for (const json& name : columns.at("signs")) table.signs.push_back(of.named(name));
+}
+
+// What leftover events are made of; value() raises what is of another type.
+void check_leftover(const json& leftover) {
+  for (const char* list : {"resources", "user_data"}) (void)leftover.value(list, std::vector<std::string>());
+  for (const char* word : {"namespace", "cleanup"}) (void)leftover.value(word, std::string());
 }
 
 Policy read_policy(Rows::Row row) {
@@ -221,8 +227,14 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
   out.mapping.sessions.relation = static_cast<Oid>(row.integer("relation"));
   out.mapping.sessions.owner = static_cast<Oid>(row.integer("relowner"));
   out.mapping.time_zone = row.text("time_zone");
-  load_sessions(out.mapping.sessions, json::parse(row.text("columns_text")));
-  load_related(out.mapping, json::parse(row.text("related_text")));
+  try {
+    load_sessions(out.mapping.sessions, json::parse(row.text("columns_text")));
+    load_related(out.mapping, json::parse(row.text("related_text")));
+    check_leftover(json::parse(out.leftover_json));
+  } catch (const json::exception& e) {
+    throw UserError("22023", "columns, related or leftover of " + b.name + " in reconciler.binding is not of the form that attach_sessions() writes",
+                    "Write it as it was; or detach_sessions() and attach again, with what is to be mapped as options.", e.what());
+  }
   for (Rows::Row policy : query("SELECT o.* FROM reconciler.policy p, jsonb_populate_record(p, coalesce($2 -> p.state, '{}')) o WHERE p.binding_id = $1"
                                 " ORDER BY o.user_requested DESC, p.state",
                                 {Param::integer(id), Param::jsonb(std::string_view(policy_overrides))}))

@@ -1,6 +1,6 @@
 // Acting functions that write a user's table: in the caller's transaction, as the table's owner, with an event.
-#include <nlohmann/json.hpp>
 
+#include "core/json.hpp"
 #include "postgres/audit.hpp"
 #include "postgres/clock.hpp"
 #include "postgres/cells.hpp"

@@ -1,6 +1,6 @@
 // explain_session(): the verdict's trace, what stands between it and the deed, and what a person can do.
-#include <nlohmann/json.hpp>
 
+#include "core/json.hpp"
 #include "core/text.hpp"
 #include "engine/facts.hpp"
 #include "engine/look.hpp"

@@ -1,8 +1,7 @@
 // stuck_sessions(), reconcile_plan() and session_coverage(): the engine's look at everything, as rows.
 #include <algorithm>
 
-#include <nlohmann/json.hpp>
-
+#include "core/json.hpp"
 #include "core/text.hpp"
 #include "engine/look.hpp"
 #include "postgres/cells.hpp"

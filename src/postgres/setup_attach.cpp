@@ -3,8 +3,8 @@
 //   options → preset → check the table → find key, columns, related tables → find policies → write → report
 //
 // Everything that can be refused is refused before the first row is written, and it is one transaction anyway.
-#include <nlohmann/json.hpp>
 
+#include "core/json.hpp"
 #include "core/text.hpp"
 #include "postgres/binding_store.hpp"
 #include "postgres/clock.hpp"

@@ -2,8 +2,7 @@
 // literal is text to the parser, so the text form finds live tables too.
 #include "postgres/setup_detach.hpp"
 
-#include <nlohmann/json.hpp>
-
+#include "core/json.hpp"
 #include "postgres/binding_store.hpp"
 #include "postgres/clock.hpp"
 #include "postgres/events.hpp"

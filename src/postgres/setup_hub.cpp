@@ -1,7 +1,7 @@
 // set_hub(): where a hub is and how to speak to it. No secret comes in here: those are in the credentials file, by
 // origin, and an address that could carry one is refused without being shown.
-#include <nlohmann/json.hpp>
 
+#include "core/json.hpp"
 #include "core/profile.hpp"
 #include "http/credentials.hpp"
 #include "postgres/clock.hpp"

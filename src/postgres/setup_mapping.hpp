@@ -1,8 +1,7 @@
 // Finds out which column is what: by the preset's names, overridden by the caller's options.
 #pragma once
 
-#include <nlohmann/json.hpp>
-
+#include "core/json.hpp"
 #include "postgres/setup_detect.hpp"
 #include "postgres/setup_options.hpp"
 #include "postgres/setup_report.hpp"

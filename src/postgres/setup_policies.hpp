@@ -1,8 +1,7 @@
 // The policies of a new binding: the preset's, changed by the caller's options, checked against the state column.
 #pragma once
 
-#include <nlohmann/json.hpp>
-
+#include "core/json.hpp"
 #include "postgres/setup_detect.hpp"
 #include "postgres/setup_options.hpp"
 #include "postgres/setup_report.hpp"

@@ -1,9 +1,8 @@
 #include <limits>
 #include <set>
 
-#include <nlohmann/json.hpp>
-
 #include "core/backoff.hpp"
+#include "core/json.hpp"
 #include "engine/facts.hpp"
 #include "postgres/store.hpp"
 

@@ -2,8 +2,7 @@
 #include <algorithm>
 #include <array>
 
-#include <nlohmann/json.hpp>
-
+#include "core/json.hpp"
 #include "postgres/store.hpp"
 
 namespace reconciler {

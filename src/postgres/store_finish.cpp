@@ -1,8 +1,7 @@
 #include <algorithm>
 #include <set>
 
-#include <nlohmann/json.hpp>
-
+#include "core/json.hpp"
 #include "postgres/audit.hpp"
 #include "postgres/store.hpp"
 #include "postgres/user_error.hpp"

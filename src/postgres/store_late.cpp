@@ -1,7 +1,7 @@
 // Sessions that were closed while their agent was not there. Their episode lives on in the state they were closed in
 // until the agent has come back and got what is owed to it, the row changes, or a day has passed.
-#include <nlohmann/json.hpp>
 
+#include "core/json.hpp"
 #include "postgres/audit.hpp"
 #include "postgres/store.hpp"
 

@@ -1,6 +1,6 @@
 // What a forced session may leave behind: names, the command that cleans, and user data apart from it.
-#include <nlohmann/json.hpp>
 
+#include "core/json.hpp"
 #include "postgres/store.hpp"
 
 namespace reconciler {
@@ -31,7 +31,7 @@ struct Templates {
   std::string resources, cleanup, user_data, name_space;
 
   explicit Templates(const json& templates)
-      : resources(templates["resources"].dump()),
+      : resources(templates.at("resources").dump()),
         cleanup(json(templates.value("cleanup", "")).dump()),
         user_data(templates.value("user_data", json::array()).dump()),
         name_space(templates.value("namespace", "default")) {}

@@ -1,5 +1,5 @@
-#include <nlohmann/json.hpp>
 
+#include "core/json.hpp"
 #include "core/text.hpp"
 #include "postgres/server.hpp"
 #include "postgres/settings.hpp"

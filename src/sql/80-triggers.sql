@@ -157,6 +157,18 @@ CREATE TRIGGER checked_states AFTER INSERT OR UPDATE OF binding_id, state, enabl
 CREATE TRIGGER checked_states AFTER UPDATE OF terminal_states ON reconciler.binding
   FOR EACH ROW EXECUTE FUNCTION reconciler.check_terminal_states();
 
+-- A mapping that no pass could load is refused where it is written.
+CREATE FUNCTION reconciler.check_mapping() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM reconciler.check_binding(NEW.binding_id);
+  RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION reconciler.check_mapping() FROM PUBLIC;
+COMMENT ON FUNCTION reconciler.check_mapping() IS 'Raises what would break the next pass, when the mapping is edited (22023, 42703, 42804, 55000).';
+CREATE TRIGGER checked_mapping AFTER UPDATE OF columns, related, leftover ON reconciler.binding
+  FOR EACH ROW WHEN (OLD.columns <> NEW.columns OR OLD.related <> NEW.related OR OLD.leftover <> NEW.leftover) EXECUTE FUNCTION reconciler.check_mapping();
+
 -- pg_dump orders the rows of these tables by their foreign keys, and pg_restore -j forgets that order. What is restored
 -- agreed when it was dumped: the statement by which a superuser restores it is as with --disable-triggers, and no other,
 -- since in one transaction (pg_restore -1) the application's own tables follow. The two settings are what every dump begins

@@ -5,8 +5,7 @@
 #include <algorithm>
 #include <string>
 
-#include <nlohmann/json.hpp>
-
+#include "core/json.hpp"
 #include "core/profile.hpp"
 #include "fuzz.hpp"
 #include "support/profiles.hpp"

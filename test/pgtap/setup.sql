@@ -227,5 +227,21 @@ SELECT is_empty($$SELECT detail FROM preflight() WHERE check_name ~ ': (index|ri
 SELECT throws_ok($$SELECT create_control_plane('reconciler')$$, '3F000', NULL, 'not in our own schema');
 SELECT throws_ok($$SELECT create_control_plane(NULL)$$, '3F000', NULL, 'nor nowhere');
 
+-- The mapping is edited by hand: what no pass could load is refused, and what got there nevertheless stops nobody.
+CREATE SCHEMA by_hand;
+SELECT FROM set_config('search_path', 'by_hand, ' || current_setting('search_path'), true);
+SELECT lives_ok($$SELECT create_control_plane()$$, 'a control plane');
+SELECT throws_ok(format('UPDATE reconciler.binding SET %I = %L WHERE schema_name = ''by_hand''', what, value), state, NULL, what || ' ' || value) FROM (VALUES
+  ('related', '{"connections": {"table": "by_hand.agents"}}', '22023'), ('related', '{"commands": {}}', '22023'), ('related', '{"audit": {"table": 5}}', '22023'), ('related', '{"agents": 5}', '22023'),
+  ('related', '{"agents": {"table": "nobody", "columns": {}}}', '55000'), ('related', '{"agents": {"table": "by_hand.agents", "columns": {"id": "nothing"}}}', '42703'),
+  ('columns', '{"key": "id", "state": 5}', '22023'), ('columns', '{"key": "id", "state": "nothing"}', '42703'), ('columns', '{"key": "id", "state": "created_at"}', '42804'),
+  ('leftover', '{"resources": "all"}', '22023'), ('leftover', '{"resources": [], "cleanup": 5}', '22023')) AS v(what, value, state);
+SELECT lives_ok($$UPDATE reconciler.binding SET leftover = '{"resources": ["pod/{session_id}"]}' WHERE schema_name = 'by_hand'$$, 'what fits is fine');
+ALTER TABLE reconciler.binding DISABLE TRIGGER checked_mapping;
+UPDATE reconciler.binding SET related = '{"connections": {"table": "by_hand.agents"}}' WHERE schema_name = 'by_hand';
+SELECT ok(EXISTS (SELECT FROM preflight() WHERE status = 'fail' AND detail LIKE '%is not of the form that attach_sessions() writes%'), 'preflight() says so');
+SELECT throws_ok('SELECT set_mode(''enforce'', ''x'', ''by_hand.sessions'')', '22023', NULL, 'so does what needs it');
+SELECT ok(detach_sessions('by_hand.sessions'::regclass) IS NOT NULL, 'detached nevertheless');
+
 SELECT * FROM finish();
 ROLLBACK;

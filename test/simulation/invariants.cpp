@@ -1,8 +1,7 @@
+#include "core/json.hpp"
 #include "simulation/invariants.hpp"
 
 #include <algorithm>
-
-#include <nlohmann/json.hpp>
 
 #include "core/text.hpp"
 #include "engine/look.hpp"

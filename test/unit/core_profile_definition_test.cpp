@@ -1,9 +1,9 @@
 // What a profile's definition may say, and how it is told what is wrong.
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "core/json.hpp"
 #include "core/profile.hpp"
 #include "support/profiles.hpp"
 

@@ -1,8 +1,7 @@
 // The standard protocol as its profile reads it (SPEC section 6).
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
+#include "core/json.hpp"
 #include "core/profile.hpp"
 #include "support/profiles.hpp"
 

@@ -1,8 +1,7 @@
 // StreamSpace's admin API as its profile reads it.
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
+#include "core/json.hpp"
 #include "core/profile.hpp"
 #include "core/text.hpp"
 #include "support/profiles.hpp"
