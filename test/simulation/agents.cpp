@@ -28,9 +28,12 @@ void World::connect_soon(const std::string& id, Duration longest) {
     if (!agents_.at(id).online() || hub_.connected.contains(id)) return;
     if (!hub_.up) return connect_soon(id);
     hub_.connected.insert(id), hub_.known.insert(id), tell(id + " connects");
-    // What the hub still has for it.
-    for (const auto& [key, command] : hub_.commands)
-      if (command.agent == id && command.progress == CommandProgress::open) hand_over(id, command.action, command.session, key);
+    // What the hub still has for it: whatever it did not hear the end of, done or not, but nothing that a newer one overtook.
+    std::map<std::string, const std::pair<const std::string, Accepted>*> newest;
+    for (const auto& entry : hub_.commands)
+      if (auto& one = newest[entry.second.session]; entry.second.agent == id && (!one || one->second.number < entry.second.number)) one = &entry;
+    for (const auto& [session, command] : newest)
+      if (command && command->second.progress == CommandProgress::open) hand_over(id, command->second.action, session, command->first);
   });
 }
 
@@ -44,7 +47,9 @@ void World::beat() {
 
 void World::hand_over(const std::string& agent, const std::string& action, const std::string& session, const std::string& command) {
   const int incarnation = agents_.at(agent).incarnation;
-  after(network_.between(milliseconds(50), seconds(3)), [=, this] { execute(agent, incarnation, action, session, command); });
+  Time& free = agents_.at(agent).handed_over;
+  free = std::max(free, now_ + network_.between(milliseconds(50), seconds(3)));
+  at(free, [=, this] { execute(agent, incarnation, action, session, command); });
 }
 
 void World::execute(const std::string& id, int incarnation, const std::string& action, const std::string& session, const std::string& command) {
@@ -60,7 +65,7 @@ void World::execute(const std::string& id, int incarnation, const std::string& a
   if (action == "stop_session") agent.runs.erase(session);
   else if (action == "hibernate_session") { if (const auto runs = agent.runs.find(session); runs != agent.runs.end()) runs->second.suspended = true; }
   else if (stormy() && network_.chance(50)) good = false;
-  else agent.runs.insert_or_assign(session, Running{now_});
+  else agent.runs.insert_or_assign(session, Running{now_, false, !command.starts_with("app-")});
   after(network_.between(milliseconds(50), seconds(5)), [=, this] { report(action, session, command, good); });
 }
 
@@ -108,9 +113,14 @@ Delivery World::receive(const CommandRequest& request) {
   }
   if (!hub_.known.contains(request.agent)) return says(CommandMeaning::unknown_agent);
   if (!hub_.connected.contains(request.agent)) return says(CommandMeaning::not_connected);
-  if (hub_.tells_gone && request.action == "stop_session" && !agents_.at(request.agent).runs.contains(request.session)) return says(CommandMeaning::session_gone);
+  if (hub_.tells_gone && request.action == "stop_session" && !agents_.at(request.agent).runs.contains(request.session)) {
+    // Whatever it has not been told the end of, it does not hand over after that.
+    for (auto& [key, command] : hub_.commands)
+      if (command.session == request.session && command.progress == CommandProgress::open) command.progress = CommandProgress::failed;
+    return says(CommandMeaning::session_gone);
+  }
   d.hub_command_id = hub_.heartbeats ? "hub-" + std::to_string(++commands_made_) : request.command_id;
-  hub_.commands[d.hub_command_id] = {request.agent, request.action, request.session};
+  hub_.commands[d.hub_command_id] = {request.agent, request.action, request.session, ++commands_made_};
   if (hub_.heartbeats)
     db_.commands[request.session].push_back({.id = d.hub_command_id, .action = request.action, .status = "pending", .created = db_.clock, .sent = {}, .acknowledged = {}, .completed = {}, .error = {}});
   hand_over(request.agent, request.action, request.session, d.hub_command_id);

@@ -49,17 +49,17 @@ void Invariants::recorded(const Attempt& attempt, const Episode& after, bool kno
 
 void Invariants::failed(const std::string& session) { open_[session].accepted.reset(); }
 
-void Invariants::closed(const Closing& closing, const Change& change, Budget budget, bool by_operator) {
+void Invariants::closed(const Closing& closing, const Change& change, Budget budget, bool by_operator, Owed owes) {
   const Database& db = world_.db();
   changes_.push_back(change);
   const std::string& key = change.session;
   check_rest(closing, change);
-  if (closing.verdict.owes != Owed::nothing) owing_[key] = world_.now();
+  if (owes != Owed::nothing) owing_[key] = world_.now();
   else owing_.erase(key);
   if (by_operator) return;
   if (db.held(key)) violated("held", cat({key, " is held, and was closed"}));
   if (!db.allowed(budget == Budget::none)) violated("paused", cat({key, " was closed while paused or observing"}));
-  if (closing.verdict.action == Action::finalize) return check_proof(closing);
+  if (closing.verdict.action == Action::finalize) return owes == Owed::nothing ? check_proof(closing) : void();
   check_alive(closing);
   check_budget(budget);
 }
@@ -102,7 +102,7 @@ void Invariants::check_alive(const Closing& closing) {
       violated("alive", cat({s.key, " was forced, its ", agent->id, " was there for ", span(to - from), " until ", span(world_.now() - to), " ago"}));
 }
 
-// What was proven to have ended does not run.
+// What was proven to have ended does not run, unless its agent is to get another stop.
 void Invariants::check_proof(const Closing& closing) {
   const Session& s = closing.tracked->session;
   if (world_.stepped() || !world_.db().binding.terminal(closing.verdict.becomes) || closing.verdict.reason == "error" || !s.agent) return;
@@ -130,8 +130,11 @@ void Invariants::check_budget(Budget budget) {
 }
 
 void Invariants::put_back(const Change& change) { changes_.push_back(change); }
-void Invariants::settled(const std::string& session) { owing_.erase(session); }
-void Invariants::row_changed(const std::string& session) { owing_.erase(session); }
+void Invariants::settled(const std::string& session) { owing_.erase(session), settled_[session] = world_.now(); }
+void Invariants::row_changed(const std::string& session, bool was_over) {
+  owing_.erase(session);
+  if (was_over) settled_[session] = world_.now();
+}
 
 // Every change has exactly one event, and every event of a change its change.
 void Invariants::step_done() {
@@ -149,17 +152,24 @@ void Invariants::step_done() {
   if (!changes_.empty()) violated("one_event", cat({changes_.front().session, " was changed without an event"}));
 }
 
-// An agent that is there for long has got the stop that it missed.
+// An agent that is there for long has got the stop that it missed, and nothing that we started outlives its session.
 void Invariants::check_debts() {
   const Database& db = world_.db();
-  for (const auto& [key, since] : owing_) {
-    const auto row = db.rows.find(key);
-    const Agent* agent = row == db.rows.end() || !row->second.session.agent ? nullptr : world_.agent(*row->second.session.agent);
-    if (!agent || !agent->online_since || world_.now() - *agent->online_since < minutes(50) || agent->silent || !agent->approved) continue;
-    const auto episode = db.episodes.find(key);
-    const bool refused = episode != db.episodes.end() && episode->second.episode.attempts >= Policy{}.max_attempts;
-    if (!refused && agent->runs.contains(key) && world_.now() - since < hours(20))
-      violated("debt", cat({key, " was closed ", span(world_.now() - since), " ago and still runs on ", agent->id, ", which is there"}));
+  for (const auto& [id, agent] : world_.agents()) {
+    if (!agent.online_since || world_.now() - *agent.online_since < minutes(50) || agent.silent || !agent.approved) continue;
+    for (const auto& [key, running] : agent.runs) {
+      const auto row = db.rows.find(key);
+      if (row == db.rows.end() || row->second.session.agent != id) continue;
+      const auto episode = db.episodes.find(key);
+      if (episode != db.episodes.end() && episode->second.episode.attempts >= Policy{}.max_attempts) continue;  // it was refused
+      const auto owing = owing_.find(key);
+      if (owing != owing_.end() && world_.now() - owing->second < hours(20))
+        violated("debt", cat({key, " was closed ", span(world_.now() - owing->second), " ago and still runs on ", id, ", which is there"}));
+      const auto settled = settled_.find(key);
+      const bool stopped = settled != settled_.end() && settled->second > running.since;
+      if (running.ours && !stopped && db.binding.terminal(row->second.session.state) && world_.now() - running.since < hours(20))
+        violated("debt", cat({key, " is ", row->second.session.state, " and runs on ", id, ", where we started it ", span(world_.now() - running.since), " ago"}));
+    }
   }
 }
 

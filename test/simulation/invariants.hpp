@@ -25,12 +25,12 @@ class Invariants final : public Witness {
   void claimed(const Tracked&, const Claim&) override;
   void recorded(const Attempt&, const Episode& after, bool known) override;
   void failed(const std::string& session) override;
-  void closed(const Closing&, const Change&, Budget, bool by_operator) override;
+  void closed(const Closing&, const Change&, Budget, bool by_operator, Owed) override;
   void put_back(const Change&) override;
   void settled(const std::string& session) override;
 
   void step_done();                  // every change has its event
-  void row_changed(const std::string& session);  // by the application: nothing is owed any more
+  void row_changed(const std::string& session, bool was_over);  // by the application: nothing is owed any more
   void calm_is_over();               // everything stuck came to an end or is shown
 
  private:
@@ -56,7 +56,8 @@ class Invariants final : public Witness {
   std::size_t events_seen_ = 0;
   std::deque<Time> inferred_, asked_;  // forces, by the database's clock
   std::int64_t most_watched_ = 0;
-  std::map<std::string, Time> owing_;  // sessions closed without their agent, and when
+  std::map<std::string, Time> owing_;    // sessions closed without their agent, and when
+  std::map<std::string, Time> settled_;  // the hub took the stop over, or the application the ended row: no matter of ours any more
 };
 
 }  // namespace reconciler::simulation

@@ -76,6 +76,7 @@ const std::vector<Planted>& planted_faults() {
       {Plant::unreserved, "unreserved", "budget"},
       {Plant::new_key, "new_key", "one_command"},         {Plant::stale_claim, "stale_claim", "one_command"},
       {Plant::lost_record, "lost_record", "converges"},   {Plant::lost_debt, "lost_debt", "debt"},
+      {Plant::lost_start, "lost_start", "debt", bit(Fault::late) | bit(Fault::lost) | bit(Fault::blink)},
       {Plant::down_is_gone, "down_is_gone", "alive"},     {Plant::old_instance, "old_instance", "alive", bit(Fault::hub_restart)},
       {Plant::lost_proof, "lost_proof", "proven"}};
   return all;

@@ -31,6 +31,7 @@ enum class Plant {
   stale_claim,     // claims although another pass has tried since the scan
   lost_record,     // answers are not recorded
   lost_debt,       // nothing is owed to an agent that comes back
+  lost_start,      // … or after a start of ours that may still arrive
   down_is_gone,    // a hub that does not answer counts as one that says gone
   old_instance,    // a hub that restarted counts as the one before
   lost_proof       // a stop that was completed is never seen
@@ -94,8 +95,11 @@ class SimStore final : public Store {
   Episode* in_its_episode(const Tracked&);
   void write(const PassStart&, Event);
   std::vector<const Closing*> allowed_now(const PassStart&, const std::vector<Closing>&, Budget, Finished&);
-  bool close_row(const PassStart&, const Closing&, Budget);
-  void end_episode(const Closing&);
+  bool close_row(const PassStart&, const Closing&, Budget, Owed);
+  Owed owed_after(const Closing&) const;
+  void end_episode(const std::string& key, Owed);
+  void owe(KeptEpisode&, const Session& row, Owed);
+  bool departed(const std::string& key, KeptEpisode&);
   bool spared(const Closing&) const;
   std::int64_t spend(std::int64_t wanted, Budget, std::optional<Time>& frees);
   void give_back(std::int64_t unused, Budget);

@@ -61,8 +61,9 @@ std::vector<Claim> SimStore::claim(const PassStart& pass, const std::vector<cons
       if (!e.command_id || plant_ == Plant::new_key) e.command_id = "key-" + std::to_string(++db_.last_command);
       e.accepted_at.reset();
       if (agent != db_.evidence.end() && !agent->second.evidence.last.incarnation.empty()) e.incarnation = agent->second.evidence.last.incarnation;
-      const bool start = newest && command_for(db_.binding, *due[i]) == start_session;
-      claims.push_back({i, *e.command_id, e.attempts + 1, wait, start ? "{}" : "", *e.lease_until});
+      const bool start = command_for(db_.binding, *due[i]) == start_session;
+      if (start) found->second.start_sent = at;
+      claims.push_back({i, *e.command_id, e.attempts + 1, wait, start && newest ? "{}" : "", *e.lease_until});
       write(pass, {.session = s.key, .kind = "retry", .from_state = s.state, .rule = e.owed == Owed::nothing ? "retry_due" : "late_agent"});
       witness_.claimed(*due[i], claims.back());
     }

@@ -18,6 +18,7 @@ namespace reconciler::simulation {
 struct Running {
   Time since{};
   bool suspended = false;
+  bool ours = false;  // started by a command that a pass sent
 };
 
 struct Agent {
@@ -30,6 +31,7 @@ struct Agent {
   std::optional<Time> online_since;
   std::deque<std::pair<Time, Time>> online_before;  // newest last
   Time heartbeat{};
+  Time handed_over{};                               // until then its connection is taken: commands keep their order on it
   Time lied_about{};                                // the hub called it disconnected although it was not
   bool online() const { return alive && !cut; }
   std::string name() const { return id + "." + std::to_string(incarnation); }
@@ -38,6 +40,7 @@ struct Agent {
 // What the hub keeps of a command.
 struct Accepted {
   std::string agent, action, session;
+  std::int64_t number = 0;  // in the order of their arrival
   CommandProgress progress = CommandProgress::open;
 };
 
