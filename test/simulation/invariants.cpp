@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/text.hpp"
+#include "engine/facts.hpp"
 #include "engine/look.hpp"
 #include "simulation/world.hpp"
 
@@ -25,6 +26,7 @@ void Invariants::claimed(const Tracked& tracked, const Claim& claim) {
   const Session& s = tracked.session;
   if (db.held(s.key)) violated("held", cat({s.key, " is held, and a command is sent"}));
   if (!db.allowed(false)) violated("paused", cat({"a command for ", s.key, " is sent while paused or observing"}));
+  if (command_for(db.binding, tracked) == start_session) starts_[s.key] = world_.now(), settled_.erase(s.key);
   Open& open = open_[s.key];
   if (open.first_seen != tracked.episode.first_seen) open = Open{tracked.episode.first_seen, {}, {}, {}};
   if (open.key && *open.key != claim.command_id)
@@ -64,18 +66,22 @@ void Invariants::closed(const Closing& closing, const Change& change, Budget bud
   check_budget(budget);
 }
 
-// What was closed still was what the verdict rested on, and the evidence says why.
+// What was closed still was what the verdict rested on.
 void Invariants::check_rest(const Closing& closing, const Change& change) {
   const Session& judged = closing.tracked->session;
   if (!same_identity(change.before.session, judged))
     violated("rests", cat({judged.key, " was judged as ", judged.state, " and closed as ", change.before.session.state}));
-  const auto evidence = nlohmann::json::parse(closing.evidence, nullptr, false);
+}
+
+// The event of a closing says why.
+void Invariants::check_evidence(const Event& event) {
+  const auto evidence = nlohmann::json::parse(event.evidence, nullptr, false);
   if (!evidence.is_object() || !evidence.contains("text") || !evidence.contains("in_state_seconds"))
-    return violated("evidence", cat({judged.key, ": ", closing.evidence}));
-  if (closing.verdict.rule != "agent_gone") return;
+    return violated("evidence", cat({event.session, " was closed on ", event.evidence}));
+  if (event.rule != "agent_gone") return;
   if (!evidence.contains("agent") || evidence["agent"]["presence"] != "gone" || evidence["agent"]["gone_observations"] < 2 ||
       evidence["agent"]["gone_seconds"] < evidence["gone_after_seconds"])
-    violated("evidence", cat({judged.key, " was forced on ", closing.evidence}));
+    violated("evidence", cat({event.session, " was forced on ", event.evidence}));
 }
 
 // Nothing is inferred of an agent that was there: now for longer than it takes to connect, be seen and be closed, or, in the time for which it
@@ -108,7 +114,11 @@ void Invariants::check_proof(const Closing& closing) {
   if (world_.stepped() || !world_.db().binding.terminal(closing.verdict.becomes) || closing.verdict.reason == "error" || !s.agent) return;
   const Agent* agent = world_.agent(*s.agent);
   const auto runs = agent->runs.find(s.key);
-  if (runs == agent->runs.end() || !agent->online() || agent->silent || world_.now() - runs->second.since < slack) return;
+  if (runs == agent->runs.end() || !agent->online() || agent->silent || world_.now() - runs->second.since < slack || forgotten(s.key, runs->second)) return;
+  // A known weakness: whose stop it was is not on record. One of ours that reaches the agent that the session had before,
+  // after the application has moved and started it, is the session's newest command.
+  const auto& stop = closing.tracked->commands.newest_stop;
+  if (stop && world_.went_to(stop->id) != *s.agent) return;
   violated("proof", cat({s.key, " was finalized (", closing.verdict.text, ") and runs on ", agent->id, " for ", span(world_.now() - runs->second.since)}));
 }
 
@@ -129,11 +139,23 @@ void Invariants::check_budget(Budget budget) {
     violated("budget", cat({std::to_string(forces.size()), inferred ? " inferred forces of " : " forces asked for of ", std::to_string(most), " in ten minutes"}));
 }
 
+// What was committed after `then` is no more: what is known of it neither. Starts that were sent are on their way all the same.
+void Invariants::go_back_to(const Invariants& then) {
+  for (const auto& [key, at] : starts_)
+    if (const auto known = then.starts_.find(key); known == then.starts_.end() || known->second != at) lost_starts_.insert(key);
+  open_ = then.open_, events_seen_ = then.events_seen_, inferred_ = then.inferred_, asked_ = then.asked_, owing_ = then.owing_, settled_ = then.settled_;
+}
+
+// The database does not know that it was started.
+bool Invariants::forgotten(const std::string& session, const Running& running) const {
+  return (running.ours && lost_starts_.contains(session)) || world_.lost_commits_at(running.since);
+}
+
 void Invariants::put_back(const Change& change) { changes_.push_back(change); }
-void Invariants::settled(const std::string& session) { owing_.erase(session), settled_[session] = world_.now(); }
-void Invariants::row_changed(const std::string& session, bool was_over) {
+void Invariants::settled(const std::string& session) { owing_.erase(session), settled_.insert(session); }
+void Invariants::row_changed(const std::string& session, bool forgets) {
   owing_.erase(session);
-  if (was_over) settled_[session] = world_.now();
+  if (forgets) settled_.insert(session);
 }
 
 // Every change has exactly one event, and every event of a change its change.
@@ -143,6 +165,7 @@ void Invariants::step_done() {
     const Event& event = events[events_seen_];
     world_.tell(cat({"  event ", event.kind, " ", event.session, " ", event.from_state, " -> ", event.to_state, " ", event.reason, " ", event.rule, " ", event.evidence}));
     if (!event.after) continue;
+    if (event.kind != "late_report") check_evidence(event);
     const auto made = std::find_if(changes_.begin(), changes_.end(), [&](const Change& c) {
       return c.session == event.session && same_image(c.before, *event.before) && same_image(c.after, *event.after);
     });
@@ -165,9 +188,7 @@ void Invariants::check_debts() {
       const auto owing = owing_.find(key);
       if (owing != owing_.end() && world_.now() - owing->second < hours(20))
         violated("debt", cat({key, " was closed ", span(world_.now() - owing->second), " ago and still runs on ", id, ", which is there"}));
-      const auto settled = settled_.find(key);
-      const bool stopped = settled != settled_.end() && settled->second > running.since;
-      if (running.ours && !stopped && db.binding.terminal(row->second.session.state) && world_.now() - running.since < hours(20))
+      if (running.ours && !settled_.contains(key) && !forgotten(key, running) && db.binding.terminal(row->second.session.state) && world_.now() - running.since < hours(20))
         violated("debt", cat({key, " is ", row->second.session.state, " and runs on ", id, ", where we started it ", span(world_.now() - running.since), " ago"}));
     }
   }

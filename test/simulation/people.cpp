@@ -44,7 +44,7 @@ void World::write_row(const std::string& key, const std::function<void(Row&)>& c
   tell("the application: " + key + " is " + row.session.state + " of " + row.session.agent.value_or("nobody"));
   row_since_[key] = now_;
   if (row.session.entered) row.session.entered = db_.clock;
-  invariants_.row_changed(key, db_.binding.terminal(before.session.state));
+  invariants_.row_changed(key, db_.binding.terminal(before.session.state) || before.session.agent != row.session.agent);
 }
 
 // The application's own command: on record first, then on its way, if its agent is there.
@@ -52,6 +52,7 @@ void World::command(const std::string& session, const std::string& action) {
   const auto& agent = db_.rows.at(session).session.agent;
   if (!agent) return;
   const std::string id = "app-" + std::to_string(++commands_made_);
+  went_to_[id] = *agent;
   auto& commands = db_.commands[session];
   if (commands.size() > 20) commands.erase(commands.begin());
   set_time(now_ + Duration(1));  // no two commands are of the same time: which came first would not be known

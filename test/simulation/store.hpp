@@ -34,7 +34,12 @@ enum class Plant {
   lost_start,      // … or after a start of ours that may still arrive
   down_is_gone,    // a hub that does not answer counts as one that says gone
   old_instance,    // a hub that restarted counts as the one before
-  lost_proof       // a stop that was completed is never seen
+  lost_proof,      // a stop that was completed is never seen
+  old_proof,       // a stop that was completed counts although a start came after it
+  uncounted,       // attempts are not remembered from one pass to the next
+  no_evidence,     // a closing's event without the evidence
+  unheld,          // holds are not looked at
+  paused_once      // a pause, and another mode, when a pass begins only
 };
 
 class SimStore final : public Store {
@@ -89,6 +94,8 @@ class SimStore final : public Store {
       return result;
     }
   }
+  bool held(const std::string& key) const { return plant_ != Plant::unheld && db_.held(key); }
+  bool allowed(bool proven) const { return plant_ == Plant::paused_once || db_.allowed(proven); }
   std::vector<Tracked> track(const std::vector<const Row*>&);
   Episode& episode_of(const Tracked&);
   Episode* kept(const std::string& key);

@@ -33,7 +33,7 @@ Store::Finished SimStore::finish(const PassStart& pass, const std::vector<Closin
 std::vector<const Closing*> SimStore::allowed_now(const PassStart& pass, const std::vector<Closing>& closings, Budget budget, Finished& done) {
   std::vector<const Closing*> wanted;
   if (!pass.by_operator()) {
-    if (!db_.allowed(budget == Budget::none)) return wanted;
+    if (!allowed(budget == Budget::none)) return wanted;
     if (budget != Budget::none)
       if (const auto until = db_.gates().grace_until) {
         done.budget_frees = until;
@@ -41,7 +41,7 @@ std::vector<const Closing*> SimStore::allowed_now(const PassStart& pass, const s
       }
   }
   for (const Closing& closing : closings)
-    if (!db_.held(closing.tracked->session.key) && !(budget != Budget::none && spared(closing))) wanted.push_back(&closing);
+    if (!held(closing.tracked->session.key) && !(budget != Budget::none && spared(closing))) wanted.push_back(&closing);
   const std::int64_t left = spend(static_cast<std::int64_t>(wanted.size()), budget, done.budget_frees);
   wanted.resize(static_cast<std::size_t>(left));
   std::sort(wanted.begin(), wanted.end(), [](const Closing* a, const Closing* b) { return a->tracked->session.key < b->tracked->session.key; });
@@ -71,7 +71,7 @@ bool SimStore::close_row(const PassStart& pass, const Closing& closing, Budget b
   if (std::find(ends.begin(), ends.end(), v.becomes) != ends.end()) row.reason = v.reason, row.closed = db_.clock;
   if (plant_ != Plant::no_event)
     write(pass, {.session = s.key, .kind = v.action == Action::finalize ? "finalize" : "force", .from_state = s.state, .to_state = v.becomes,
-                 .reason = v.reason, .rule = std::string(v.rule), .evidence = closing.evidence, .before = before, .after = row});
+                 .reason = v.reason, .rule = std::string(v.rule), .evidence = plant_ == Plant::no_evidence ? "" : closing.evidence, .before = before, .after = row});
   witness_.closed(closing, {s.key, before, row}, budget, pass.by_operator(), owes);
   return true;
 }

@@ -123,8 +123,10 @@ std::vector<Tracked> SimStore::track(const std::vector<const Row*>& rows) {
     tracked.session = row->session;
     tracked.commands = db_.history(row->session.key);
     if (plant_ == Plant::lost_proof && tracked.commands.newest_stop) tracked.commands.newest_stop->completed.reset(), tracked.commands.newest_stop->status = "sent";
-    if (db_.held(row->session.key)) tracked.hold = db_.holds.at(row->session.key);
+    if (plant_ == Plant::old_proof) tracked.commands.newest_other.reset();
+    if (held(row->session.key)) tracked.hold = db_.holds.at(row->session.key);
     tracked.episode = episode_of(tracked);
+    if (plant_ == Plant::uncounted) tracked.episode.attempts = 0;
   }
   return batch;
 }
