@@ -52,7 +52,7 @@ void PgStore::owe(const Ended& ended, Time at) {
 // Their row went on to another state: only the start is remembered.
 void PgStore::keep_starts(const std::vector<std::optional<std::string>>& keys) {
   query_batch("UPDATE reconciler.episode e SET next_attempt = NULL, completion_seen = NULL, " + std::string(no_tries_yet) +
-                  " FROM (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(key) OFFSET 0) AS t WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.tries > 0",
+                  " FROM (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(key) OFFSET 0) AS t WHERE e.binding_id = t.binding AND e.session_id = t.key AND (e.tries > 0 OR e.quarantined IS NOT NULL)",
               {Param::integer(b_.binding.id), Param::texts(keys)});
 }
 
