@@ -245,6 +245,7 @@ void World::server_restarts() {
 
 // What a replica has: all that was committed, or, where one is given, only that.
 void World::fail_over(const Replica* replica) {
+  if (!stormy()) return;  // operators have let go: what a replica knows of them is from before
   end_all_passes();
   const int timeline = db_.timeline + 1;
   if (replica) {
