@@ -1,8 +1,6 @@
 -- From 0.3.0 to 0.4.0. What is new in tables stands at their end in the install script too: both ways lead to the same.
 \echo Use "ALTER EXTENSION session_reconciler UPDATE" to load this file. \quit
 
-COMMENT ON COLUMN reconciler.binding.related IS 'Related tables and their columns: agents, commands, audit, connections.';
-
 DO $$
 BEGIN
   IF string_to_array(reconciler.library_version(), '.')::integer[] < '{0,4,0}' THEN
@@ -11,6 +9,7 @@ BEGIN
   END IF;
 END $$;
 
+COMMENT ON COLUMN reconciler.binding.related IS 'Related tables and their columns: agents, commands, audit, connections.';
 COMMENT ON COLUMN reconciler.counter.label IS 'Value of its one label, or empty. reconciler_guarded_total: the event, until a pass adds it to the sum.';
 
 CREATE OR REPLACE FUNCTION reconciler.check_terminal_states() RETURNS trigger
@@ -364,3 +363,7 @@ REVOKE ALL ON FUNCTION reconciler.check_mapping() FROM PUBLIC;
 COMMENT ON FUNCTION reconciler.check_mapping() IS 'Raises what would break the next pass, when the mapping is edited (22023, 42703, 42804, 55000).';
 CREATE TRIGGER checked_mapping AFTER UPDATE OF columns, related, leftover ON reconciler.binding
   FOR EACH ROW WHEN (OLD.columns <> NEW.columns OR OLD.related <> NEW.related OR OLD.leftover <> NEW.leftover) EXECUTE FUNCTION reconciler.check_mapping();
+
+-- A start of ours may arrive after the session has ended.
+ALTER TABLE reconciler.episode ADD COLUMN start_sent timestamptz;
+COMMENT ON COLUMN reconciler.episode.start_sent IS 'We sent a start, in this stay or one before: it may arrive after the session has ended, so its end owes a stop. NULL: no, or so is owed already.';

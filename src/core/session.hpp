@@ -25,6 +25,9 @@ struct Session {
 
 // What is still to be done for a session that we closed while its agent was not there to end it.
 enum class Owed { nothing, stop, readopt };
+inline constexpr Duration owed_for = hours(24);  // an agent that comes back later gets nothing
+// A start of ours may reach its agent for so long after it left: a stop that is to come after it waits.
+inline constexpr Duration start_arrives_within = minutes(5);
 
 // One stay of a session in a watched state. Another state, agent, runtime id or created_at is another
 // episode. Attempts and idempotency keys belong to it. Source: table reconciler.episode.

@@ -142,8 +142,9 @@ RECONCILER_SQL_FUNCTION(request_termination) {
     return written;
   });
   if (rows.size() != 1) throw UserError("40001", "session \"" + key + "\" changed meanwhile", "Look at it again, then repeat.");
-  // Its age counts from here whatever the application's column says: nothing was asked of an agent before.
-  as_extension_owner([&] { query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND session_id = $2", {Param::integer(b.binding.id), Param::text(key)}); });
+  // Its age counts from here whatever the application's column says: nothing was asked of an agent before. An episode of another
+  // state is over as it is, and may have to hand on a start.
+  as_extension_owner([&] { query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND session_id = $2 AND state = $3", {Param::integer(b.binding.id), Param::text(key), Param::text(wanted)}); });
   note(b, key, "retry", tracked.session.state, wanted, reason, rows[0].jsonb("before"), rows[0].jsonb("after"));
   if (auto again = store.find(key))
     as_extension_owner([&] {

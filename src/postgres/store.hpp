@@ -36,7 +36,7 @@ UserError unknown_session(const AttachedBinding&, const std::string& key);
 // What an episode that begins has not done yet: an assignment of its columns.
 inline constexpr const char* no_tries_yet =
     "attempts = 0, accepted = 0, tries = 0, first_accepted = NULL, command_id = NULL, hub_command_id = NULL, accepted_at = NULL, lease_until = NULL,"
-    " last_attempt = NULL, last_result = '', next_attempt = NULL, unreachable_since = NULL, quarantined = NULL, write_failed = NULL, write_error = '', write_locked = NULL, session_gone = NULL,"
+    " last_attempt = NULL, last_result = '', unreachable_since = NULL, quarantined = NULL, write_failed = NULL, write_error = '', write_locked = NULL, session_gone = NULL,"
     " retry_requested = NULL, last_command_seen = NULL, last_would = '', incarnation = '', session_running = NULL, start_failed = NULL";
 
 class PgStore final : public Store {
@@ -138,6 +138,15 @@ class PgStore final : public Store {
   std::map<std::string, Image> write_theirs(const PassStart&, const std::vector<const Closing*>&, Time at);
   std::vector<Event> closing_events(const std::vector<const Closing*>&, const std::map<std::string, Image>&);
   void end_episodes(const std::vector<const Closing*>& closed, Time at);
+  // Sessions that are over, in which state, and what is owed for them.
+  struct Ended {
+    std::vector<std::optional<std::string>> keys, states, runtimes, owed;
+    void add(const std::string& key, const std::string& state, const std::optional<std::string>& runtime, std::optional<std::string> what) {
+      keys.push_back(key), states.push_back(state), runtimes.push_back(runtime), owed.push_back(std::move(what));
+    }
+  };
+  void owe(const Ended&, Time at);
+  void keep_starts(const std::vector<std::optional<std::string>>& keys);
   void settle_accepted(const PassStart&, const std::vector<const Attempt*>&, Time at);
   void spare_the_present(const std::vector<const Closing*>&, std::set<std::string>& spared);
   std::int64_t spend(std::int64_t wanted, Budget, Time now, std::optional<Time>& frees);

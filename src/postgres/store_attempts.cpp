@@ -80,12 +80,15 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
     Texts keys, seen, commands;
     std::vector<std::optional<Time>> leases, first_seen, leases_seen;
     std::vector<std::int64_t> tries;
+    std::vector<std::optional<bool>> starts;
     std::map<std::string_view, const Wanted*> of_key;
     for (const Wanted& w : wanted) {
       const Episode& episode = w.tracked->episode;
       keys.push_back(w.tracked->session.key), leases.push_back(at + w.wait + lease);
       first_seen.push_back(episode.first_seen), tries.push_back(episode.tries), commands.push_back(episode.command_id), leases_seen.push_back(episode.lease_until);
-      const auto& newest = w.tracked->commands.newest_like(command_for(b_.binding, *w.tracked));
+      const std::string action = command_for(b_.binding, *w.tracked);
+      const auto& newest = w.tracked->commands.newest_like(action);
+      starts.push_back(action == start_session);
       seen.push_back(newest ? std::optional(newest->id) : std::nullopt);
       of_key[w.tracked->session.key] = &w;
     }
@@ -96,9 +99,10 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
         "WITH claimed AS ("
         " UPDATE reconciler.episode e SET lease_until = t.lease, last_attempt = $2, tries = e.tries + 1, last_command_seen = t.seen, retry_requested = NULL,"
         "   quarantined = CASE WHEN e.retry_requested IS NULL THEN e.quarantined END, command_id = coalesce(e.command_id, " + std::string(next_key) + "), accepted_at = NULL,"
+        "   start_sent = CASE WHEN t.start THEN $2 ELSE e.start_sent END,"
         "   incarnation = coalesce((SELECT nullif(a.incarnation, '') FROM reconciler.agent_evidence a WHERE a.binding_id = e.binding_id AND a.agent_id = e.agent_id), e.incarnation)"
-        " FROM (SELECT $1::int AS binding, u.* FROM unnest($3::text[], $4::timestamptz[], $5::text[], $11::timestamptz[], $12::bigint[], $13::text[], $14::timestamptz[])"
-        "   AS u(key, lease, seen, first_seen, tries, command, leased) OFFSET 0) AS t"
+        " FROM (SELECT $1::int AS binding, u.* FROM unnest($3::text[], $4::timestamptz[], $5::text[], $11::timestamptz[], $12::bigint[], $13::text[], $14::timestamptz[], $16::boolean[])"
+        "   AS u(key, lease, seen, first_seen, tries, command, leased, start) OFFSET 0) AS t"
         // A try, or its answer, that came after our scan: another pass has sent what we were to send.
         " WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.first_seen = t.first_seen AND e.tries = t.tries AND e.command_id IS NOT DISTINCT FROM t.command"
         "   AND e.lease_until IS NOT DISTINCT FROM t.leased AND (e.lease_until IS NULL OR e.lease_until <= $2 OR e.lease_until > $6)"
@@ -112,7 +116,7 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
         {Param::integer(b_.binding.id), Param::time(at), Param::texts(keys), Param::times(leases), Param::texts(seen),
          Param::time(at + std::max<Duration>(hours(1), 4 * lease)), Param::integer(pass.pass_id), Param::text(b_.schema), Param::text(b_.table), Param::text(actor_),
          Param::times(first_seen), Param::integers(tries), Param::texts(commands), Param::times(leases_seen),
-         Param::text(b_.armed_system + "/" + std::to_string(b_.armed_database))});
+         Param::text(b_.armed_system + "/" + std::to_string(b_.armed_database)), Param::booleans(starts)});
     // hold_session() locks the episode when it has written its hold: either it comes first and is seen here, or it
     // waits for us and sees the try. What was held before was not claimed, and is no reason to come again.
     Texts taken;

@@ -1,6 +1,5 @@
-// Sessions that were closed while their agent was not there. Their episode lives on in the state they were closed in
-// until the agent has come back and got what is owed to it, the row changes, or a day has passed.
-
+// Sessions that ended while their agent was not there, or a start of ours was still on its way to it. Their episode lives
+// on in the state they ended in until the agent is there and has got what is owed to it, the row changes, or a day has passed.
 #include "core/json.hpp"
 #include "postgres/audit.hpp"
 #include "postgres/store.hpp"
@@ -11,8 +10,6 @@ namespace {
 using nlohmann::json;
 using Texts = std::vector<std::optional<std::string>>;
 
-constexpr auto owed_for = hours(24);
-
 Event late_report(const Tracked& tracked, const std::string& outcome) {
   return {.session = tracked.session.key, .kind = "late_report", .from_state = tracked.session.state, .to_state = {}, .reason = outcome, .rule = "late_agent",
           .evidence = json{{"agent_id", tracked.session.agent.value_or("")}, {"outcome", outcome}}.dump(-1, ' ', false, json::error_handler_t::replace),
@@ -21,26 +18,41 @@ Event late_report(const Tracked& tracked, const std::string& outcome) {
 
 }  // namespace
 
-// In the transaction that closed them, as the extension's owner.
+// In the transaction that closed them, as the extension's owner. A session that we started owes a stop in any case: what
+// was sent may arrive after whatever ended it.
 void PgStore::end_episodes(const std::vector<const Closing*>& closed, Time at) {
-  Texts over, kept, states, owed;
+  Ended owing;
+  Texts over;
   for (const Closing* closing : closed) {
     const Verdict& verdict = closing->verdict;
-    if (verdict.owes == Owed::nothing) {
-      over.push_back(closing->tracked->session.key);
-      continue;
-    }
-    kept.push_back(closing->tracked->session.key), states.push_back(verdict.becomes);
-    owed.push_back(verdict.owes == Owed::stop ? "stop" : "readopt");
+    const Session& s = closing->tracked->session;
+    over.push_back(s.key);
+    if (verdict.owes != Owed::nothing || b_.binding.terminal(verdict.becomes))
+      owing.add(s.key, verdict.becomes, s.runtime, verdict.owes == Owed::nothing ? std::nullopt : std::optional(verdict.owes == Owed::stop ? "stop" : "readopt"));
   }
-  if (!over.empty())
-    query_batch("DELETE FROM reconciler.episode e USING (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(key) OFFSET 0) AS t WHERE e.binding_id = t.binding AND e.session_id = t.key",
-                {Param::integer(b_.binding.id), Param::texts(over)});
-  if (!kept.empty())
-    query_batch("UPDATE reconciler.episode e SET state = t.state, first_seen = $2, entered = $2, completion_seen = NULL, detected = false, owed = t.owed, owed_since = $2, owed_until = $3, " +
-                    std::string(no_tries_yet) +
-                    " FROM (SELECT $1::int AS binding, u.* FROM unnest($4::text[], $5::text[], $6::text[]) AS u(key, state, owed) OFFSET 0) AS t WHERE e.binding_id = t.binding AND e.session_id = t.key",
-                {Param::integer(b_.binding.id), Param::time(at), Param::time(at + owed_for), Param::texts(kept), Param::texts(states), Param::texts(owed)});
+  owe(owing, at);
+  query_batch("DELETE FROM reconciler.episode e USING (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(key) OFFSET 0) AS t"
+              " WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.owed IS NULL AND (e.start_sent IS NULL OR e.start_sent <= $3)",
+              {Param::integer(b_.binding.id), Param::texts(over), Param::time(at - owed_for)});
+}
+
+// What stands with each of them, or, where nothing does, a stop after a start that may still arrive.
+void PgStore::owe(const Ended& ended, Time at) {
+  if (ended.keys.empty()) return;
+  query_batch("UPDATE reconciler.episode e SET state = t.state, runtime_id = t.runtime, first_seen = $2, entered = $2, completion_seen = NULL, detected = false,"
+              "   owed = coalesce(t.owed, 'stop'), owed_since = $2, owed_until = $3, next_attempt = e.start_sent + $9::interval, start_sent = NULL, " +
+                  std::string(no_tries_yet) +
+                  " FROM (SELECT $1::int AS binding, u.* FROM unnest($4::text[], $5::text[], $6::text[], $7::text[]) AS u(key, state, runtime, owed) OFFSET 0) AS t"
+                  " WHERE e.binding_id = t.binding AND e.session_id = t.key AND (t.owed IS NOT NULL OR e.start_sent > $8)",
+              {Param::integer(b_.binding.id), Param::time(at), Param::time(at + owed_for), Param::texts(ended.keys), Param::texts(ended.states), Param::texts(ended.runtimes),
+               Param::texts(ended.owed), Param::time(at - owed_for), Param::interval(start_arrives_within)});
+}
+
+// Their row went on to another state: only the start is remembered.
+void PgStore::keep_starts(const std::vector<std::optional<std::string>>& keys) {
+  query_batch("UPDATE reconciler.episode e SET next_attempt = NULL, completion_seen = NULL, " + std::string(no_tries_yet) +
+                  " FROM (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(key) OFFSET 0) AS t WHERE e.binding_id = t.binding AND e.session_id = t.key AND (e.tries > 0 OR e.quarantined IS NOT NULL)",
+              {Param::integer(b_.binding.id), Param::texts(keys)});
 }
 
 std::vector<Tracked> PgStore::scan_owed(Cursor& cursor) {

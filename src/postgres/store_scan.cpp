@@ -257,7 +257,7 @@ void PgStore::begin_episodes(const std::vector<const Tracked*>& fresh, Time at) 
   const Rows begun = query_batch("INSERT INTO reconciler.episode AS e (binding_id, first_seen, session_id, state, agent_id, runtime_id, created, entered, completion_seen, detected)"
         " SELECT $1, $2, t.* FROM unnest($3, $4, $5, $6, $7, $8, $9, $10) AS t ON CONFLICT (binding_id, session_id) DO UPDATE SET"
         " state = excluded.state, agent_id = excluded.agent_id, runtime_id = excluded.runtime_id, created = excluded.created, first_seen = excluded.first_seen,"
-        " entered = excluded.entered, completion_seen = excluded.completion_seen, detected = excluded.detected, owed = NULL, owed_since = NULL, owed_until = NULL, " + std::string(no_tries_yet) +
+        " entered = excluded.entered, completion_seen = excluded.completion_seen, detected = excluded.detected, owed = NULL, owed_since = NULL, owed_until = NULL, next_attempt = NULL, " + std::string(no_tries_yet) +
         " WHERE (e.state, e.agent_id, e.runtime_id, e.created) IS DISTINCT FROM (excluded.state, excluded.agent_id, excluded.runtime_id, excluded.created)"
         " RETURNING e.state, e.detected",
         {Param::integer(b_.binding.id), Param::time(at), Param::texts(keys), Param::texts(states), Param::texts(agents), Param::texts(runtimes),
@@ -287,7 +287,7 @@ void PgStore::forget_departed() {
       const Rows episodes = ours([&] {
         // What was owed for too long.
         if (after.empty()) query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND owed IS NOT NULL AND owed_until <= $2", {Param::integer(b_.binding.id), Param::time(now())});
-        return query("SELECT session_id, state, agent_id, runtime_id, created, first_seen, accepted > 0 AS accepted FROM reconciler.episode WHERE binding_id = $1 AND session_id > $2 ORDER BY session_id LIMIT $3",
+        return query("SELECT session_id, state, agent_id, runtime_id, created, first_seen, start_sent, accepted > 0 AS accepted FROM reconciler.episode WHERE binding_id = $1 AND session_id > $2 ORDER BY session_id LIMIT $3",
                      {Param::integer(b_.binding.id), Param::text(after), Param::integer(b_.binding.batch_size)});
       });
       if (episodes.empty()) return false;
@@ -301,18 +301,30 @@ void PgStore::forget_departed() {
         if (agent && agent->empty()) agent.reset();
         now_rows[row.text("key")] = {row.maybe_text("state"), agent, row.maybe_text("runtime"), row.maybe_text("created")};
       }
+      const Time at = now();
       std::vector<std::string> departed;
       std::vector<std::optional<Time>> first_seen;  // another pass may have begun another episode since
+      std::vector<std::optional<std::string>> started;
+      Ended ended;
       for (Rows::Row row : episodes) {
         const auto found = now_rows.find(row.text("session_id"));
         const std::vector<std::optional<std::string>> was{row.text("state"), row.maybe_text("agent_id"), row.maybe_text("runtime_id"), row.maybe_text("created")};
         if (found != now_rows.end() && found->second == was) continue;
-        departed.push_back(row.text("session_id")), first_seen.push_back(row.time("first_seen"));
+        // A start of ours may still arrive at the agent that the session has.
+        const auto sent = row.maybe_time("start_sent");
+        if (!(sent && *sent > at - owed_for && found != now_rows.end() && found->second[1] == was[1] && found->second[3] == was[3]))
+          departed.push_back(row.text("session_id")), first_seen.push_back(row.time("first_seen"));
+        else if (const auto& state = found->second[0]; state && b_.binding.terminal(*state))
+          ended.add(row.text("session_id"), *state, found->second[2], {});
+        else
+          started.push_back(row.text("session_id"));
         // The application moved it on after its agent had accepted a command.
         if (row.boolean("accepted") && was[1]) acted_.insert(*was[1]);
       }
-      if (!departed.empty())
+      if (!departed.empty() || !started.empty() || !ended.keys.empty())
         ours([&] {
+          owe(ended, at);
+          keep_starts(started);
           query_batch("DELETE FROM reconciler.episode e USING (SELECT $1::int AS binding, u.* FROM unnest($2, $3) AS u(key, first_seen) OFFSET 0) AS t WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.first_seen = t.first_seen",
                       {Param::integer(b_.binding.id), Param::texts(departed), Param::times(first_seen)});
         });

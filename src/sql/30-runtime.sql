@@ -85,6 +85,7 @@ CREATE TABLE reconciler.episode (
   incarnation       text NOT NULL DEFAULT '',
   session_running   timestamptz,
   start_failed      timestamptz,
+  start_sent        timestamptz,
   PRIMARY KEY (binding_id, session_id)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 CREATE INDEX episode_owed ON reconciler.episode (binding_id, session_id) WHERE owed IS NOT NULL;
@@ -125,6 +126,7 @@ COMMENT ON COLUMN reconciler.episode.owed_until IS 'An agent that comes back lat
 COMMENT ON COLUMN reconciler.episode.incarnation IS 'The agent''s incarnation when last seen with the session; empty: not known.';
 COMMENT ON COLUMN reconciler.episode.session_running IS 'When the hub said last that it runs.';
 COMMENT ON COLUMN reconciler.episode.start_failed IS 'The agent failed our start.';
+COMMENT ON COLUMN reconciler.episode.start_sent IS 'We sent a start, in this stay or one before: it may arrive after the session has ended, so its end owes a stop. NULL: no, or so is owed already.';
 
 CREATE TABLE reconciler.agent_evidence (
   binding_id        integer NOT NULL REFERENCES reconciler.binding ON DELETE CASCADE,

@@ -332,6 +332,82 @@ void a_stop_that_is_owed_is_settled_by_its_acceptance(Bench& b) {
   EXPECT_SO(b.one().scan_owed(again).empty() && of_kind(b, "late_report") == 1);
 }
 
+std::vector<Tracked> owed(Store& store) {
+  Cursor cursor;
+  return store.scan_owed(cursor);
+}
+
+// A start that was claimed, and of which nobody knows what became.
+void start(Bench& b) {
+  b.put("s", "pending");
+  const Tracked tracked = only(b.one(), "pending");
+  const auto claims = claimed(b.one(), tracked);
+  EXPECT_SO(claims.size() == 1);
+  b.one().record(pass(b.one()), {answer(tracked, claims[0], CommandMeaning::unclear, Delivery::Outcome::unknown)});
+}
+
+void the_proven_end_of_a_session_that_we_started_owes_a_stop(Bench& b) {
+  start(b);
+  b.put("s", "terminating");
+  b.one().forget_departed();
+  const Tracked tracked = only(b.one(), "terminating");
+  EXPECT_SO(tracked.episode.tries == 0);
+  EXPECT_SO(b.one().finish(pass(b.one()), {closing(tracked, Action::finalize)}, Budget::none).closed == 1);
+  b.one().forget_departed();
+  const auto after = owed(b.one());
+  EXPECT_SO(after.size() == 1 && after[0].episode.owed == Owed::stop && after[0].session.state == "terminated");
+  // Sent at once, it might get there before the start.
+  EXPECT_SO(after[0].episode.next_attempt && *after[0].episode.next_attempt > b.one().now() && *after[0].episode.next_attempt <= b.one().now() + start_arrives_within);
+}
+
+void an_end_that_the_application_writes_over_our_start_owes_a_stop(Bench& b) {
+  start(b);
+  b.put("s", "terminated");
+  b.one().forget_departed();
+  b.other().forget_departed();
+  EXPECT_SO(owed(b.other()).size() == 1 && owed(b.other())[0].episode.owed == Owed::stop);
+}
+
+void a_start_is_remembered_while_the_session_goes_on(Bench& b) {
+  start(b);
+  b.put("s", "hibernated");
+  for (int i = 0; i < 2; ++i) b.advance(minutes(10)), b.one().forget_departed();
+  EXPECT_SO(owed(b.one()).empty());
+  b.put("s", "terminated");
+  b.one().forget_departed();
+  EXPECT_SO(owed(b.one()).size() == 1);
+}
+
+void a_start_is_forgotten_after_a_day_with_its_row_or_with_another_agent(Bench& b) {
+  start(b);
+  b.put("s", "hibernated");
+  b.one().forget_departed();
+  b.advance(hours(25));
+  b.put("s", "terminated");
+  b.one().forget_departed();
+  EXPECT_SO(owed(b.one()).empty());
+  start(b);
+  b.put("s", "hibernated", "b");
+  b.one().forget_departed();
+  b.put("s", "terminated", "b");
+  b.one().forget_departed();
+  EXPECT_SO(owed(b.one()).empty());
+  start(b);
+  b.remove("s");
+  b.one().forget_departed();
+  b.put("s", "terminated");
+  b.one().forget_departed();
+  EXPECT_SO(owed(b.one()).empty());
+}
+
+void a_proven_end_owes_nothing(Bench& b) {
+  b.put("s", "terminating");
+  const Tracked tracked = only(b.one(), "terminating");
+  claimed(b.one(), tracked);
+  EXPECT_SO(b.one().finish(pass(b.one()), {closing(tracked, Action::finalize)}, Budget::none).closed == 1);
+  EXPECT_SO(owed(b.one()).empty());
+}
+
 void what_is_owed_is_forgotten_after_a_day(Bench& b) {
   b.put("s", "running");
   const Tracked tracked = only(b.one(), "running");
@@ -411,6 +487,11 @@ const std::vector<Case>& cases() {
       CASE(the_loss_of_every_agent_trips_the_brake_until_one_is_back),
       CASE(a_reset_outlives_a_pass_that_began_before_it),
       CASE(a_stop_that_is_owed_is_settled_by_its_acceptance),
+      CASE(the_proven_end_of_a_session_that_we_started_owes_a_stop),
+      CASE(an_end_that_the_application_writes_over_our_start_owes_a_stop),
+      CASE(a_start_is_remembered_while_the_session_goes_on),
+      CASE(a_start_is_forgotten_after_a_day_with_its_row_or_with_another_agent),
+      CASE(a_proven_end_owes_nothing),
       CASE(what_is_owed_is_forgotten_after_a_day),
       CASE(a_session_that_still_runs_is_taken_back_as_it_was),
       CASE(evidence_of_two_passes_adds_up),

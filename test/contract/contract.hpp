@@ -1,6 +1,7 @@
 // What the engine relies on in a Store, as cases that run on the simulated one (test/unit/store_contract_test.cpp) and
-// on the real one in a server (test/tap/t/016_store_contract.pl). Each starts from an empty table with two policies:
-// `terminating`, which users ask for, and `running`, which is inferred; the budgets are two forces each.
+// on the real one in a server (test/tap/t/016_store_contract.pl). Each starts from an empty table with three policies:
+// `terminating`, which users ask for, `running`, which is inferred, and `pending`, for which a start is sent; the budgets
+// are two forces each.
 #pragma once
 
 #include <optional>

@@ -3,7 +3,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION session_reconciler;
 RESET client_min_messages;
-SELECT plan(151);
+SELECT plan(153);
 
 CREATE TABLE sessions (id text PRIMARY KEY, state text NOT NULL, agent_id text, created_at timestamptz NOT NULL DEFAULT now(),
                        updated_at timestamptz NOT NULL DEFAULT now(), termination_reason text, terminated_at timestamptz);
@@ -88,6 +88,15 @@ SELECT is(pg_temp.evidence()->'was_armed_for'->>'name', 'original', 'says what i
 SELECT results_eq('SELECT first_pass_at IS NULL, promoted_at IS NOT NULL FROM reconciler.binding_state', 'VALUES (true, true)', 'graces start again');
 SELECT is(confirm_identity('again'), 'nothing to confirm', 'nothing more to confirm');
 SELECT is(set_mode('enforce', 'confirmed'), 'enforce', 'now it enforces');
+
+-- A start of ours may arrive after the end that is asked for here.
+SAVEPOINT started;
+INSERT INTO reconciler.episode (binding_id, session_id, state, agent_id, first_seen, entered, tries, start_sent)
+  VALUES ((pg_temp.binding()).binding_id, 'here', 'pending', 'a1', now(), now(), 1, '2020-01-01');
+SELECT is(request_termination('here', 'not needed'), 'requested', 'request_termination');
+SELECT results_eq($$ SELECT state, tries, start_sent FROM reconciler.episode WHERE session_id = 'here' $$, $$ VALUES ('terminating', 0, '2020-01-01'::timestamptz) $$,
+  'remembers a start, and no tries');
+ROLLBACK TO started;
 
 -- Pause
 SELECT is(unpause_reconciler('x'), 'not paused', 'nothing to unpause');

@@ -6,6 +6,13 @@
 
 namespace reconciler::simulation {
 
+struct World::Replica {
+  Time at;
+  Database db;
+  Invariants invariants;
+  std::map<std::string, Time> row_since;
+};
+
 void World::set_online(Agent& agent, bool alive, bool cut) {
   beat();
   const bool was = agent.online();
@@ -28,9 +35,12 @@ void World::connect_soon(const std::string& id, Duration longest) {
     if (!agents_.at(id).online() || hub_.connected.contains(id)) return;
     if (!hub_.up) return connect_soon(id);
     hub_.connected.insert(id), hub_.known.insert(id), tell(id + " connects");
-    // What the hub still has for it.
-    for (const auto& [key, command] : hub_.commands)
-      if (command.agent == id && command.progress == CommandProgress::open) hand_over(id, command.action, command.session, key);
+    // What the hub still has for it: whatever it did not hear the end of, done or not, but nothing that a newer one overtook.
+    std::map<std::string, const std::pair<const std::string, Accepted>*> newest;
+    for (const auto& entry : hub_.commands)
+      if (auto& one = newest[entry.second.session]; entry.second.agent == id && (!one || one->second.number < entry.second.number)) one = &entry;
+    for (const auto& [session, command] : newest)
+      if (command && command->second.progress == CommandProgress::open) hand_over(id, command->second.action, session, command->first);
   });
 }
 
@@ -44,7 +54,9 @@ void World::beat() {
 
 void World::hand_over(const std::string& agent, const std::string& action, const std::string& session, const std::string& command) {
   const int incarnation = agents_.at(agent).incarnation;
-  after(network_.between(milliseconds(50), seconds(3)), [=, this] { execute(agent, incarnation, action, session, command); });
+  Time& free = agents_.at(agent).handed_over;
+  free = std::max(free, now_ + network_.between(milliseconds(50), seconds(3)));
+  at(free, [=, this] { execute(agent, incarnation, action, session, command); });
 }
 
 void World::execute(const std::string& id, int incarnation, const std::string& action, const std::string& session, const std::string& command) {
@@ -60,8 +72,10 @@ void World::execute(const std::string& id, int incarnation, const std::string& a
   if (action == "stop_session") agent.runs.erase(session);
   else if (action == "hibernate_session") { if (const auto runs = agent.runs.find(session); runs != agent.runs.end()) runs->second.suspended = true; }
   else if (stormy() && network_.chance(50)) good = false;
-  else agent.runs.insert_or_assign(session, Running{now_});
-  after(network_.between(milliseconds(50), seconds(5)), [=, this] { report(action, session, command, good); });
+  else agent.runs.insert_or_assign(session, Running{now_, false, !command.starts_with("app-")});
+  const auto says = [=, this] { report(action, session, command, good); };
+  after(goes_wrong(Fault::late, 50) ? network_.between(seconds(5), minutes(2)) : network_.between(milliseconds(50), seconds(5)), says);
+  if (goes_wrong(Fault::doubled, 50)) after(network_.between(milliseconds(50), minutes(1)), says);
 }
 
 // The agent's word goes to the hub, and from there to the application: either may be lost.
@@ -107,14 +121,22 @@ Delivery World::receive(const CommandRequest& request) {
     return says(CommandMeaning::accepted);
   }
   if (!hub_.known.contains(request.agent)) return says(CommandMeaning::unknown_agent);
-  if (!hub_.connected.contains(request.agent)) return says(CommandMeaning::not_connected);
-  if (hub_.tells_gone && request.action == "stop_session" && !agents_.at(request.agent).runs.contains(request.session)) return says(CommandMeaning::session_gone);
+  if (!hub_.connected.contains(request.agent) && !hub_.ghosts.contains(request.agent)) return says(CommandMeaning::not_connected);
+  if (hub_.tells_gone && request.action == "stop_session" && is_gone(agents_.at(request.agent), request.session)) return says(CommandMeaning::session_gone);
   d.hub_command_id = hub_.heartbeats ? "hub-" + std::to_string(++commands_made_) : request.command_id;
-  hub_.commands[d.hub_command_id] = {request.agent, request.action, request.session};
+  hub_.commands[d.hub_command_id] = {request.agent, request.action, request.session, ++commands_made_};
   if (hub_.heartbeats)
     db_.commands[request.session].push_back({.id = d.hub_command_id, .action = request.action, .status = "pending", .created = db_.clock, .sent = {}, .acknowledged = {}, .completed = {}, .error = {}});
+  went_to_[d.hub_command_id] = request.agent;
   hand_over(request.agent, request.action, request.session, d.hub_command_id);
   return says(CommandMeaning::accepted);
+}
+
+// The hub does not say so while it has a command for it whose end it has not heard of.
+bool World::is_gone(const Agent& agent, const std::string& session) const {
+  return !agent.runs.contains(session) && std::none_of(hub_.commands.begin(), hub_.commands.end(), [&](const auto& entry) {
+    return entry.second.session == session && entry.second.agent == agent.id && entry.second.progress == CommandProgress::open;
+  });
 }
 
 Profile::CommandState World::progress_of(const std::string& command) const {
@@ -128,7 +150,7 @@ SessionAnswer World::status_of(const std::string& session) {
   const Agent* agent = row == db_.rows.end() || !row->second.session.agent ? nullptr : this->agent(*row->second.session.agent);
   if (!agent || !hub_.connected.contains(agent->id)) return SessionAnswer::unclear;
   const auto runs = agent->runs.find(session);
-  if (runs == agent->runs.end()) return SessionAnswer::gone;
+  if (runs == agent->runs.end()) return is_gone(*agent, session) ? SessionAnswer::gone : SessionAnswer::unclear;
   return runs->second.suspended ? SessionAnswer::suspended : SessionAnswer::running;
 }
 
@@ -191,9 +213,10 @@ void World::hub_suffers() {
     for (std::int64_t i = 0; i < times; ++i, later += trouble_.between(seconds(30), seconds(90))) after(later, [this] { hub_restarts(); });
   }
   if (shape_.has(Fault::hub_lies) && trouble_.chance(200)) {
+    const int share = static_cast<int>(trouble_.between(50, 950));
     for (const auto& [id, agent] : agents_)
-      if (trouble_.chance(500)) hub_.lied.insert(id);
-    ends(trouble_.between(minutes(1), minutes(20)), [](Hub& h) { h.lied.clear(); });
+      if (trouble_.chance(share)) (hub_.connected.contains(id) ? hub_.lied : hub_.ghosts).insert(id);
+    ends(trouble_.between(minutes(1), minutes(20)), [](Hub& h) { h.lied.clear(), h.ghosts.clear(); });
   }
 }
 
@@ -203,13 +226,48 @@ void World::server_suffers() {
     offset_ += trouble_.between(-minutes(20), minutes(20));
     set_time(now_);
   }
-  const bool failover = shape_.has(Fault::failover) && trouble_.chance(30);
-  if (!failover && !(shape_.has(Fault::restart) && trouble_.chance(50))) return;
+  if (shape_.has(Fault::failover) && trouble_.chance(30)) {
+    if (!shape_.has(Fault::lost_tail) || trouble_.chance(300)) return fail_over(nullptr);
+    // From here on nothing reaches the replica.
+    const auto replica = std::make_shared<Replica>(Replica{now_, db_, invariants_, row_since_});
+    after(trouble_.between(milliseconds(20), seconds(20)), [this, replica] { fail_over(replica.get()); });
+  } else if (shape_.has(Fault::restart) && trouble_.chance(50)) {
+    server_restarts();
+  }
+}
+
+void World::server_restarts() {
   end_all_passes();
-  if (failover) ++db_.timeline;
   set_time(now_ + trouble_.between(seconds(1), minutes(2)));
   db_.server_started = db_.clock;
   worker_due_ = now_ + seconds(1);
+}
+
+// What a replica has: all that was committed, or, where one is given, only that.
+void World::fail_over(const Replica* replica) {
+  if (!stormy()) return;  // operators have let go: what a replica knows of them is from before
+  end_all_passes();
+  const int timeline = db_.timeline + 1;
+  if (replica) {
+    tell("failover: what was committed in the last " + span(now_ - replica->at) + " is lost");
+    const std::int64_t last_command = db_.last_command;  // keys are random: none comes twice
+    db_ = replica->db, db_.last_command = last_command;
+    row_since_ = replica->row_since;
+    invariants_.go_back_to(replica->invariants);
+    lost_.emplace_back(replica->at, now_);
+  }
+  db_.timeline = timeline;
+  server_restarts();
+}
+
+// A start that was sent then may arrive a little later.
+bool World::lost_commits_at(Time at) const {
+  return std::any_of(lost_.begin(), lost_.end(), [&](const auto& span) { return at >= span.first && at <= span.second + minutes(1); });
+}
+
+std::string World::went_to(const std::string& command) const {
+  const auto found = went_to_.find(command);
+  return found == went_to_.end() ? "" : found->second;
 }
 
 }  // namespace reconciler::simulation

@@ -23,6 +23,7 @@ bool same_image(const Row&, const Row&);             // … and what closing wri
 struct KeptEpisode {
   Session of;  // its identity
   Episode episode;
+  std::optional<Time> start_sent;  // in this episode or one before
 };
 
 struct KeptAgent {
@@ -54,7 +55,7 @@ class Witness {
   virtual void recorded(const Attempt&, const Episode& /*after*/, bool /*known*/) {}
   virtual void failed(const std::string& /*session*/) {}  // the agent said so of an accepted command
   struct Change { std::string session; Row before, after; };
-  virtual void closed(const Closing&, const Change&, Budget, bool /*by_operator*/) {}
+  virtual void closed(const Closing&, const Change&, Budget, bool /*by_operator*/, Owed) {}
   virtual void put_back(const Change&) {}
   virtual void settled(const std::string& /*session*/) {}  // nothing more is owed for it
 };
@@ -88,6 +89,7 @@ struct Database {
   Gates gates() const;
   bool allowed(bool proven) const { return mode == Mode::enforce && (!paused || (proven && !paused_everything)); }
   bool held(const std::string& key) const;
+  bool start_may_arrive(const KeptEpisode& kept) const { return kept.start_sent && *kept.start_sent > clock - owed_for; }
   const Command* newest(const std::string& session, bool stop) const;
   CommandHistory history(const std::string& session) const;
   void forget_episode(const std::string& key) { episodes.erase(key); }

@@ -56,7 +56,7 @@ Sighting SimHub::sighting(const std::string& id, bool answered) const {
     if (lied) agent->lied_about = world_.now();
     voice.agent.id = id;
     voice.agent.status = !hub.known.contains(id) ? AgentAnswer::Status::unknown_agent
-                         : hub.connected.contains(id) && !lied ? AgentAnswer::Status::connected : AgentAnswer::Status::disconnected;
+                         : hub.claims(id) ? AgentAnswer::Status::connected : AgentAnswer::Status::disconnected;
     if (voice.agent.status == AgentAnswer::Status::connected) voice.agent.incarnation = agent->name();
     if (hub.heartbeats && !lied) voice.agent.heartbeat = agent->heartbeat;
     if (!hub.heartbeats) voice.hub = {.instance = "instance-" + std::to_string(hub.instance), .fleet = true, .complete = true};

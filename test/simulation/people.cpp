@@ -30,7 +30,7 @@ void World::create(const std::string& key, const std::string& state) {
   if (people_.chance(300)) s.runtime = "runtime-" + std::to_string(people_.below(1000));
   s.created = std::to_string(unix_micros(now_));
   if (!people_.chance(50)) s.entered = db_.clock - (state == "pending" ? Duration(0) : people_.between(Duration(0), hours(1)));
-  if (s.agent && state != "pending") agent.runs[key] = {now_, state == "hibernated"};
+  if (s.agent && state != "pending") agent.runs[key] = {now_, state == "hibernated", false};
   db_.rows[key] = row, row_since_[key] = now_;
   if (s.agent && state == "pending") command(key, "start_session");
   if (s.agent && state == "terminating" && people_.chance(700)) command(key, "stop_session");
@@ -44,7 +44,7 @@ void World::write_row(const std::string& key, const std::function<void(Row&)>& c
   tell("the application: " + key + " is " + row.session.state + " of " + row.session.agent.value_or("nobody"));
   row_since_[key] = now_;
   if (row.session.entered) row.session.entered = db_.clock;
-  invariants_.row_changed(key);
+  invariants_.row_changed(key, db_.binding.terminal(before.session.state) || before.session.agent != row.session.agent);
 }
 
 // The application's own command: on record first, then on its way, if its agent is there.
@@ -52,6 +52,7 @@ void World::command(const std::string& session, const std::string& action) {
   const auto& agent = db_.rows.at(session).session.agent;
   if (!agent) return;
   const std::string id = "app-" + std::to_string(++commands_made_);
+  went_to_[id] = *agent;
   auto& commands = db_.commands[session];
   if (commands.size() > 20) commands.erase(commands.begin());
   set_time(now_ + Duration(1));  // no two commands are of the same time: which came first would not be known
@@ -95,11 +96,11 @@ void World::application_meddles() {
     case 1:  // another agent
       return write_row(key, [&](Row& row) { row.session.agent = people_.pick(agents_).first; });
     case 2:
-      db_.rows.erase(key), invariants_.row_changed(key);
+      db_.rows.erase(key), invariants_.row_changed(key, true);
       return;
     case 3:  // deleted, and made anew under the same key
       create(key, "pending");
-      return invariants_.row_changed(key);
+      return invariants_.row_changed(key, true);
     case 4:
       return write_row(key, [](Row& row) { row.session.runtime = "another"; });
     default:

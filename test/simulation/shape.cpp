@@ -3,7 +3,7 @@
 namespace reconciler::simulation {
 
 const char* to_string(Fault fault) {
-  static constexpr const char* names[] = {"crash", "error", "restart", "failover", "clock", "hub_down", "hub_slow", "hub_restart", "hub_lies", "hub_refuses",
+  static constexpr const char* names[] = {"crash", "error", "restart", "failover", "lost_tail", "clock", "hub_down", "hub_slow", "hub_restart", "hub_lies", "hub_refuses",
                                           "lost", "late", "doubled", "death", "blink", "swap", "silence", "application", "operators", "calls"};
   static_assert(std::size(names) == static_cast<std::size_t>(Fault::count));
   return names[static_cast<int>(fault)];
@@ -14,9 +14,9 @@ Shape shape_of(std::uint64_t seed) {
   Shape shape;
   shape.seed = seed;
   const bool large = dice.chance(5);
-  shape.sessions = static_cast<int>(large ? dice.between(1000, 3000) : dice.between(1, 30));
-  shape.agents = static_cast<int>(large ? dice.between(20, 200) : dice.between(1, 8));
-  shape.stormy = large ? minutes(40) : dice.between(minutes(30), hours(4));
+  shape.sessions = static_cast<int>(large ? dice.between(1000, 5000) : dice.between(1, 30));
+  shape.agents = static_cast<int>(large ? dice.between(20, 2000) : dice.between(1, 8));
+  shape.stormy = minutes(large ? 40 : dice.between(30, 240));
   // Half of the kinds in each world: all of them at once leave no time in which anything is inferred.
   shape.faults = static_cast<Faults>(dice.next()) & all_faults;
   return shape;

@@ -16,15 +16,16 @@ enum class Fault {
   error,         // a transaction fails
   restart,       // the server restarts: all passes vanish, the graces begin
   failover,      // … and another server goes on, on another timeline
+  lost_tail,     // … to which the last seconds' commits had not come
   clock,         // the database's clock is set forward or back
   hub_down,      // for a while nobody answers
   hub_slow,      // … or late
   hub_restart,   // another instance, with no connections, and perhaps no memory
-  hub_lies,      // it calls agents disconnected that are connected
+  hub_lies,      // it calls agents disconnected that are connected, and the other way round
   hub_refuses,   // 401, 429, 4xx
   lost,          // requests, answers and reports that never arrive
-  late,          // requests that arrive after their sender has given up
-  doubled,       // requests that arrive twice
+  late,          // requests that arrive after their sender has given up, reports that others have overtaken
+  doubled,       // requests and reports that arrive twice
   death,         // an agent goes, for minutes, hours or for good
   blink,         // … for seconds
   swap,          // it comes back as another incarnation, perhaps without its sessions
@@ -42,7 +43,7 @@ constexpr Faults all_faults = bit(Fault::count) - 1;
 struct Shape {
   std::uint64_t seed = 1;
   int sessions = 10, agents = 3;
-  Duration stormy = hours(2);
+  minutes stormy = hours(2);
   Faults faults = all_faults;
   Plant plant = Plant::none;
 

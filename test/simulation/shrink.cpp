@@ -39,7 +39,7 @@ Shape shrunk(const Shape& shape, const std::string& invariant) {
     };
     progress |= fewer(&Shape::sessions, 1);
     progress |= fewer(&Shape::agents, 1);
-    progress |= fewer(&Shape::stormy, Duration(minutes(5)));
+    progress |= fewer(&Shape::stormy, minutes(5));
   }
   return least;
 }
@@ -47,7 +47,7 @@ Shape shrunk(const Shape& shape, const std::string& invariant) {
 std::string command_line(const Shape& shape) {
   std::ostringstream out;
   out << "simulate --seed " << shape.seed << " --sessions " << shape.sessions << " --agents " << shape.agents << " --minutes "
-      << std::chrono::duration_cast<minutes>(shape.stormy).count() << " --faults ";
+      << shape.stormy.count() << " --faults ";
   std::string separator;
   for (int i = 0; i < static_cast<int>(Fault::count); ++i)
     if (shape.has(static_cast<Fault>(i))) out << std::exchange(separator, ",") << to_string(static_cast<Fault>(i));
@@ -76,8 +76,11 @@ const std::vector<Planted>& planted_faults() {
       {Plant::unreserved, "unreserved", "budget"},
       {Plant::new_key, "new_key", "one_command"},         {Plant::stale_claim, "stale_claim", "one_command"},
       {Plant::lost_record, "lost_record", "converges"},   {Plant::lost_debt, "lost_debt", "debt"},
+      {Plant::lost_start, "lost_start", "debt", bit(Fault::late) | bit(Fault::lost) | bit(Fault::blink)},
       {Plant::down_is_gone, "down_is_gone", "alive"},     {Plant::old_instance, "old_instance", "alive", bit(Fault::hub_restart)},
-      {Plant::lost_proof, "lost_proof", "proven"}};
+      {Plant::lost_proof, "lost_proof", "proven"},         {Plant::old_proof, "old_proof", "proof"},
+      {Plant::uncounted, "uncounted", "cap"},             {Plant::no_evidence, "no_evidence", "evidence"},
+      {Plant::unheld, "unheld", "held"},                  {Plant::paused_once, "paused_once", "paused"}};
   return all;
 }
 

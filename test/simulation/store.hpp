@@ -31,9 +31,15 @@ enum class Plant {
   stale_claim,     // claims although another pass has tried since the scan
   lost_record,     // answers are not recorded
   lost_debt,       // nothing is owed to an agent that comes back
+  lost_start,      // … or after a start of ours that may still arrive
   down_is_gone,    // a hub that does not answer counts as one that says gone
   old_instance,    // a hub that restarted counts as the one before
-  lost_proof       // a stop that was completed is never seen
+  lost_proof,      // a stop that was completed is never seen
+  old_proof,       // a stop that was completed counts although a start came after it
+  uncounted,       // attempts are not remembered from one pass to the next
+  no_evidence,     // a closing's event without the evidence
+  unheld,          // holds are not looked at
+  paused_once      // a pause, and another mode, when a pass begins only
 };
 
 class SimStore final : public Store {
@@ -88,14 +94,19 @@ class SimStore final : public Store {
       return result;
     }
   }
+  bool held(const std::string& key) const { return plant_ != Plant::unheld && db_.held(key); }
+  bool allowed(bool proven) const { return plant_ == Plant::paused_once || db_.allowed(proven); }
   std::vector<Tracked> track(const std::vector<const Row*>&);
   Episode& episode_of(const Tracked&);
   Episode* kept(const std::string& key);
   Episode* in_its_episode(const Tracked&);
   void write(const PassStart&, Event);
   std::vector<const Closing*> allowed_now(const PassStart&, const std::vector<Closing>&, Budget, Finished&);
-  bool close_row(const PassStart&, const Closing&, Budget);
-  void end_episode(const Closing&);
+  bool close_row(const PassStart&, const Closing&, Budget, Owed);
+  Owed owed_after(const Closing&) const;
+  void end_episode(const std::string& key, Owed);
+  void owe(KeptEpisode&, const Session& row, Owed);
+  bool departed(const std::string& key, KeptEpisode&);
   bool spared(const Closing&) const;
   std::int64_t spend(std::int64_t wanted, Budget, std::optional<Time>& frees);
   void give_back(std::int64_t unused, Budget);

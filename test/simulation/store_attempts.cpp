@@ -31,7 +31,7 @@ Outcome outcome_of(const Delivery& d) {
 std::vector<Claim> SimStore::claim(const PassStart& pass, const std::vector<const Tracked*>& due, Duration lease) {
   return step("claim", [&] {
     std::vector<Claim> claims;
-    if (!db_.allowed(false)) return claims;
+    if (!allowed(false)) return claims;
     const Time at = db_.clock;
     const Duration spacing = db_.binding.command_spacing, horizon = seconds(10);
     const std::int64_t most = spacing.count() > 0 ? std::max<std::int64_t>(1, horizon / spacing) : std::numeric_limits<std::int64_t>::max();
@@ -53,7 +53,7 @@ std::vector<Claim> SimStore::claim(const PassStart& pass, const std::vector<cons
       const bool leased = e.lease_until && *e.lease_until > at && *e.lease_until <= at + std::max<Duration>(hours(1), 4 * lease);
       const Episode& seen = due[i]->episode;
       const bool tried_since = e.first_seen != seen.first_seen || e.tries != seen.tries || e.command_id != seen.command_id || e.lease_until != seen.lease_until;
-      if (leased || db_.held(s.key) || (tried_since && plant_ != Plant::stale_claim)) continue;
+      if (leased || held(s.key) || (tried_since && plant_ != Plant::stale_claim)) continue;
       const auto& newest = due[i]->commands.newest_like(command_for(db_.binding, *due[i]));
       e.lease_until = at + wait + lease, e.last_attempt = at, ++e.tries;
       e.last_command_seen = newest ? std::optional(newest->id) : std::nullopt;
@@ -61,8 +61,9 @@ std::vector<Claim> SimStore::claim(const PassStart& pass, const std::vector<cons
       if (!e.command_id || plant_ == Plant::new_key) e.command_id = "key-" + std::to_string(++db_.last_command);
       e.accepted_at.reset();
       if (agent != db_.evidence.end() && !agent->second.evidence.last.incarnation.empty()) e.incarnation = agent->second.evidence.last.incarnation;
-      const bool start = newest && command_for(db_.binding, *due[i]) == start_session;
-      claims.push_back({i, *e.command_id, e.attempts + 1, wait, start ? "{}" : "", *e.lease_until});
+      const bool start = command_for(db_.binding, *due[i]) == start_session;
+      if (start) found->second.start_sent = at;
+      claims.push_back({i, *e.command_id, e.attempts + 1, wait, start && newest ? "{}" : "", *e.lease_until});
       write(pass, {.session = s.key, .kind = "retry", .from_state = s.state, .rule = e.owed == Owed::nothing ? "retry_due" : "late_agent"});
       witness_.claimed(*due[i], claims.back());
     }

@@ -4,11 +4,6 @@
 #include "simulation/store.hpp"
 
 namespace reconciler::simulation {
-namespace {
-
-constexpr auto owed_for = hours(24);
-
-}  // namespace
 
 Store::Finished SimStore::finish(const PassStart& pass, const std::vector<Closing>& closings, Budget budget) {
   // The table is counted outside of the transaction that locks the budget, and only when the floor does not suffice.
@@ -19,8 +14,8 @@ Store::Finished SimStore::finish(const PassStart& pass, const std::vector<Closin
     Finished done;
     const std::vector<const Closing*> wanted = allowed_now(pass, closings, budget, done);
     for (const Closing* closing : wanted) {
-      if (close_row(pass, *closing, budget)) {
-        end_episode(*closing);
+      if (const Owed owes = owed_after(*closing); close_row(pass, *closing, budget, owes)) {
+        end_episode(closing->tracked->session.key, owes);
         ++done.closed;
       } else {
         const Verdict& v = closing->verdict;
@@ -38,7 +33,7 @@ Store::Finished SimStore::finish(const PassStart& pass, const std::vector<Closin
 std::vector<const Closing*> SimStore::allowed_now(const PassStart& pass, const std::vector<Closing>& closings, Budget budget, Finished& done) {
   std::vector<const Closing*> wanted;
   if (!pass.by_operator()) {
-    if (!db_.allowed(budget == Budget::none)) return wanted;
+    if (!allowed(budget == Budget::none)) return wanted;
     if (budget != Budget::none)
       if (const auto until = db_.gates().grace_until) {
         done.budget_frees = until;
@@ -46,7 +41,7 @@ std::vector<const Closing*> SimStore::allowed_now(const PassStart& pass, const s
       }
   }
   for (const Closing& closing : closings)
-    if (!db_.held(closing.tracked->session.key) && !(budget != Budget::none && spared(closing))) wanted.push_back(&closing);
+    if (!held(closing.tracked->session.key) && !(budget != Budget::none && spared(closing))) wanted.push_back(&closing);
   const std::int64_t left = spend(static_cast<std::int64_t>(wanted.size()), budget, done.budget_frees);
   wanted.resize(static_cast<std::size_t>(left));
   std::sort(wanted.begin(), wanted.end(), [](const Closing* a, const Closing* b) { return a->tracked->session.key < b->tracked->session.key; });
@@ -62,7 +57,7 @@ bool SimStore::spared(const Closing& closing) const {
 }
 
 // One UPDATE whose WHERE repeats what the verdict rested on, and its event.
-bool SimStore::close_row(const PassStart& pass, const Closing& closing, Budget budget) {
+bool SimStore::close_row(const PassStart& pass, const Closing& closing, Budget budget, Owed owes) {
   const Session& s = closing.tracked->session;
   const Verdict& v = closing.verdict;
   const auto found = db_.rows.find(s.key);
@@ -76,25 +71,35 @@ bool SimStore::close_row(const PassStart& pass, const Closing& closing, Budget b
   if (std::find(ends.begin(), ends.end(), v.becomes) != ends.end()) row.reason = v.reason, row.closed = db_.clock;
   if (plant_ != Plant::no_event)
     write(pass, {.session = s.key, .kind = v.action == Action::finalize ? "finalize" : "force", .from_state = s.state, .to_state = v.becomes,
-                 .reason = v.reason, .rule = std::string(v.rule), .evidence = closing.evidence, .before = before, .after = row});
-  witness_.closed(closing, {s.key, before, row}, budget, pass.by_operator());
+                 .reason = v.reason, .rule = std::string(v.rule), .evidence = plant_ == Plant::no_evidence ? "" : closing.evidence, .before = before, .after = row});
+  witness_.closed(closing, {s.key, before, row}, budget, pass.by_operator(), owes);
   return true;
 }
 
-// What is owed to an agent that is not there lives on in the state that was written.
-void SimStore::end_episode(const Closing& closing) {
-  const std::string& key = closing.tracked->session.key;
-  const Owed owes = plant_ == Plant::lost_debt ? Owed::nothing : closing.verdict.owes;
-  if (owes == Owed::nothing) {
-    db_.episodes.erase(key);
-    return;
-  }
+// What is owed lives on in the state that was written; so does a start, where that is no end.
+void SimStore::end_episode(const std::string& key, Owed owes) {
   const auto found = db_.episodes.find(key);
   if (found == db_.episodes.end()) return;
-  found->second.of.state = closing.verdict.becomes;
-  Episode& e = found->second.episode = Episode{};
+  if (owes != Owed::nothing) owe(found->second, db_.rows.at(key).session, owes);
+  else if (!db_.start_may_arrive(found->second) || db_.binding.terminal(db_.rows.at(key).session.state)) db_.episodes.erase(found);
+}
+
+void SimStore::owe(KeptEpisode& kept, const Session& row, Owed owes) {
+  kept.of = row;
+  Episode& e = kept.episode = Episode{};
   e.first_seen = e.entered = db_.clock;
   e.owed = owes, e.owed_until = db_.clock + owed_for;
+  if (kept.start_sent) e.next_attempt = *kept.start_sent + start_arrives_within;
+  kept.start_sent.reset();
+}
+
+// A session that we started owes a stop in any case: what was sent may arrive after whatever ended it.
+Owed SimStore::owed_after(const Closing& closing) const {
+  if (plant_ == Plant::lost_debt) return Owed::nothing;
+  const Verdict& v = closing.verdict;
+  const auto found = db_.episodes.find(closing.tracked->session.key);
+  const bool started = found != db_.episodes.end() && db_.start_may_arrive(found->second) && db_.binding.terminal(v.becomes);
+  return v.owes == Owed::nothing && started && plant_ != Plant::lost_start ? Owed::stop : v.owes;
 }
 
 // A stop that is owed is settled when the hub has taken it over, or says that there is nothing to stop.

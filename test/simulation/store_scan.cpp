@@ -123,8 +123,10 @@ std::vector<Tracked> SimStore::track(const std::vector<const Row*>& rows) {
     tracked.session = row->session;
     tracked.commands = db_.history(row->session.key);
     if (plant_ == Plant::lost_proof && tracked.commands.newest_stop) tracked.commands.newest_stop->completed.reset(), tracked.commands.newest_stop->status = "sent";
-    if (db_.held(row->session.key)) tracked.hold = db_.holds.at(row->session.key);
+    if (plant_ == Plant::old_proof) tracked.commands.newest_other.reset();
+    if (held(row->session.key)) tracked.hold = db_.holds.at(row->session.key);
     tracked.episode = episode_of(tracked);
+    if (plant_ == Plant::uncounted) tracked.episode.attempts = 0;
   }
   return batch;
 }
@@ -134,7 +136,8 @@ Episode& SimStore::episode_of(const Tracked& tracked) {
   const Policy* policy = db_.binding.policy(s.state);
   const auto found = db_.episodes.find(s.key);
   const bool known = found != db_.episodes.end() && same_identity(found->second.of, s);
-  Episode& episode = known ? found->second.episode : (db_.episodes[s.key] = {s, {}}).episode;
+  const auto start_sent = found == db_.episodes.end() ? std::nullopt : found->second.start_sent;
+  Episode& episode = known ? found->second.episode : (db_.episodes[s.key] = {s, {}, start_sent}).episode;
   if (!known) {
     episode.first_seen = db_.clock;
     episode.entered = s.entered ? std::min(*s.entered, db_.clock) : db_.clock;
@@ -149,11 +152,22 @@ void SimStore::forget_departed() {
     std::erase_if(db_.episodes, [&](const auto& entry) { return entry.second.episode.owed != Owed::nothing && *entry.second.episode.owed_until <= db_.clock; });
   });
   step("forget departed", [&] {
-    std::erase_if(db_.episodes, [&](const auto& entry) {
-      const auto row = db_.rows.find(entry.first);
-      return row == db_.rows.end() || !same_identity(row->second.session, entry.second.of);
-    });
+    for (auto entry = db_.episodes.begin(); entry != db_.episodes.end();)
+      entry = departed(entry->first, entry->second) ? db_.episodes.erase(entry) : std::next(entry);
   });
+}
+
+// Another state, agent, runtime or creation ends an episode. One whose start may still arrive is remembered as that, and
+// owes a stop when the session is found to have ended.
+bool SimStore::departed(const std::string& key, KeptEpisode& kept) {
+  const auto found = db_.rows.find(key);
+  if (found == db_.rows.end()) return true;
+  const Session& row = found->second.session;
+  if (same_identity(row, kept.of)) return false;
+  if (!db_.start_may_arrive(kept) || row.agent != kept.of.agent || row.created != kept.of.created || plant_ == Plant::lost_start) return true;
+  if (db_.binding.terminal(row.state)) owe(kept, row, Owed::stop);
+  else kept.episode = Episode{};
+  return false;
 }
 
 void SimStore::note_stuck(const PassStart&, const std::vector<const Tracked*>& stuck) {

@@ -201,7 +201,7 @@ void World::suffer() {
 void World::calm_down() {
   calm_ = true;
   hub_.up = true, hub_.slow = hub_.refuses = false;
-  hub_.lied.clear();
+  hub_.lied.clear(), hub_.ghosts.clear();
   for (auto& [id, agent] : agents_) {
     hub_.known.insert(id);
     if (agent.cut) set_online(agent, agent.alive, false);

@@ -18,6 +18,7 @@ namespace reconciler::simulation {
 struct Running {
   Time since{};
   bool suspended = false;
+  bool ours = false;  // started by a command that a pass sent
 };
 
 struct Agent {
@@ -30,6 +31,7 @@ struct Agent {
   std::optional<Time> online_since;
   std::deque<std::pair<Time, Time>> online_before;  // newest last
   Time heartbeat{};
+  Time handed_over{};                               // until then its connection is taken: commands keep their order on it
   Time lied_about{};                                // the hub called it disconnected although it was not
   bool online() const { return alive && !cut; }
   std::string name() const { return id + "." + std::to_string(incarnation); }
@@ -38,6 +40,7 @@ struct Agent {
 // What the hub keeps of a command.
 struct Accepted {
   std::string agent, action, session;
+  std::int64_t number = 0;  // in the order of their arrival
   CommandProgress progress = CommandProgress::open;
 };
 
@@ -46,7 +49,8 @@ struct Hub {
   bool tells_gone = true;   // it answers 410 for a session that its agent does not have
   int instance = 1;
   bool up = true, slow = false, refuses = false;
-  std::set<std::string> connected, known, lied;
+  std::set<std::string> connected, known, lied, ghosts;  // lied: called disconnected; ghosts: called connected
+  bool claims(const std::string& agent) const { return (connected.contains(agent) && !lied.contains(agent)) || ghosts.contains(agent); }
   std::map<std::string, Accepted> commands;  // by key
 };
 
@@ -73,6 +77,8 @@ class World {
   bool stormy() const { return now_ < calm_from_; }
   Time calm_from() const { return calm_from_; }
   Time row_since(const std::string& key) const;  // the row has had its identity for so long
+  std::string went_to(const std::string& command) const;  // the agent
+  bool lost_commits_at(Time) const;
   int retries_asked(const std::string& key) const;
   std::int64_t allowances() const { return allowances_; }
 
@@ -104,11 +110,15 @@ class World {
   void hand_over(const std::string& agent, const std::string& action, const std::string& session, const std::string& command);
   void execute(const std::string& agent, int incarnation, const std::string& action, const std::string& session, const std::string& command);
   void report(const std::string& action, const std::string& session, const std::string& command, bool good);
+  bool is_gone(const Agent&, const std::string& session) const;
   Command* on_record(const std::string& session, const std::string& command);
   void agent_suffers();
   void hub_suffers();
   void hub_restarts();
   void server_suffers();
+  struct Replica;
+  void server_restarts();
+  void fail_over(const Replica*);
   // world.cpp
   void begin(bool call);
   bool resume_one();
@@ -135,6 +145,8 @@ class World {
   bool trace_, stepped_ = false, calm_ = false;
   std::map<std::string, Time> row_since_;
   std::map<std::string, int> retries_asked_;
+  std::map<std::string, std::string> went_to_;
+  std::vector<std::pair<Time, Time>> lost_;  // what was committed then is no more
   std::int64_t allowances_ = 0, passes_begun_ = 0, commands_made_ = 0, sessions_made_ = 0;
 };
 

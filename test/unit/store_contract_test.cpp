@@ -14,10 +14,11 @@ class SimBench final : public contract::Bench {
     db_.binding.terminal_states = {"terminated", "failed"}, db_.binding.batch_size = 2;
     db_.binding.brake.floor = db_.binding.brake.user_floor = 2;
     db_.binding.brake.share = db_.binding.brake.user_share = 0;
-    Policy terminating, running;
+    Policy terminating, running, pending;
     terminating.state = "terminating";
     running.state = "running", running.user_requested = false, running.retry_action.clear(), running.stuck_after.reset();
-    db_.binding.policies = {terminating, running};
+    pending.state = "pending", pending.becomes = "failed", pending.user_requested = false, pending.retry_action = pending.awaits = start_session;
+    db_.binding.policies = {terminating, running, pending};
     db_.clock = from_unix_micros(1'800'000'000'000'000);
     db_.server_started = db_.clock - hours(1);
     db_.start_grace = db_.instance_grace = db_.promotion_grace = Duration(0);

@@ -20,7 +20,7 @@ CREATE EXTENSION session_reconciler;
 SELECT create_control_plane();
 SELECT set_hub('hub', 'http://127.0.0.1:1');
 INSERT INTO agents (agent_id) VALUES ('a'), ('b');
-UPDATE reconciler.policy SET enabled = state IN ('terminating', 'running');
+UPDATE reconciler.policy SET enabled = state IN ('terminating', 'running', 'pending');
 UPDATE reconciler.binding SET hub = 'hub', batch_size = 2, start_grace = '0', instance_grace = '0', promotion_grace = '0',
   brake_floor = 2, brake_share = 0, user_rate_floor = 2, user_rate_share = 0;
 -- One library with both: two would define the same settings in a backend.
