@@ -352,6 +352,15 @@ CREATE TRIGGER restored BEFORE INSERT ON reconciler.hold WHEN (current_setting('
 CREATE TRIGGER restored_all AFTER INSERT ON reconciler.hold WHEN (current_setting('check_function_bodies') = 'off' AND current_setting('search_path') = '') EXECUTE FUNCTION reconciler.trust_dump();
 ALTER TABLE reconciler.hold ENABLE ALWAYS TRIGGER restored_all;
 
+-- The agent of a command, where attach_sessions() would find it and the owner may read it. Before the trigger below: the upgrade
+-- fails for no table that is broken, and needs no library of this very version.
+UPDATE reconciler.binding AS b SET related = jsonb_set(b.related, '{commands,columns,agent}', '"agent_id"')
+  FROM pg_class AS s, pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_attribute AS a ON a.attrelid = c.oid JOIN pg_type AS t ON t.oid = a.atttypid
+  WHERE s.oid = b.sessions AND jsonb_typeof(b.related->'commands'->'columns') = 'object' AND NOT b.related->'commands'->'columns' ? 'agent'
+    AND b.related->'commands'->>'table' = format('%I.%I', n.nspname, c.relname)
+    AND a.attname = 'agent_id' AND NOT a.attisdropped AND has_column_privilege(s.relowner, c.oid, a.attnum, 'SELECT')
+    AND coalesce(nullif(t.typbasetype, 0), t.oid) NOT IN ('json'::regtype, 'jsonb'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype);
+
 -- A mapping that no pass could load is refused where it is written.
 CREATE FUNCTION reconciler.check_mapping() RETURNS trigger
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -42,12 +42,14 @@ std::optional<Time> earliest(const Command& command) {
 // The session's newest command decides: a start, wake, resume or hibernate that came after the stop, even one
 // that was never delivered, says that somebody wants the session. Where the order cannot be told, nothing is proven.
 bool overtaken(std::optional<Time> stopped, const Facts& f, std::string* why) {
-  if (!f.commands || !f.commands->newest_other) return false;
-  const Command& other = *f.commands->newest_other;
-  const auto begun = earliest(other);
-  if (stopped && begun && *begun <= *stopped) return false;
-  if (why) *why += cat({"; not the session's newest command: ", describe(other, f.now)});
-  return true;
+  if (!f.commands) return false;
+  for (const auto* other : {&f.commands->newest_other, &f.commands->newest_elsewhere}) {
+    const auto begun = *other ? earliest(**other) : std::nullopt;
+    if (!*other || (stopped && begun && *begun <= *stopped)) continue;
+    if (why) *why += cat({"; not the session's newest command: ", describe(**other, f.now), other == &f.commands->newest_elsewhere ? ", for another agent" : ""});
+    return true;
+  }
+  return false;
 }
 
 // A completion without a time of its own, or with one that lies ahead, counts from our first sight of it.
@@ -61,7 +63,7 @@ std::string ending(const Facts& f) { return f.policy && f.policy->awaits != star
 
 std::optional<Completion> by_stop(const Facts& f, std::string* why) {
   if (!f.commands || !f.commands->newest_stop) {
-    if (why) *why = f.commands ? "no stop on record" : "the binding has no command table";
+    if (why) *why = f.commands ? "no stop on record for its agent" : "the binding has no command table";
     return {};
   }
   const Command& stop = *f.commands->newest_stop;

@@ -73,10 +73,12 @@ struct Command {
   bool sendable = true;  // everything that sending it again takes is on record
 };
 
-// The newest commands of one session.
+// The newest commands of one session: those for the agent that it has, or for nobody by name. What another agent was told
+// says nothing of what runs here.
 struct CommandHistory {
   std::optional<Command> newest_stop;
   std::optional<Command> newest_other;  // the newest that is not a stop (start, wake, resume, hibernate)
+  std::optional<Command> newest_elsewhere;  // … for another agent: somebody wants the session there, perhaps before its row says so
   const std::optional<Command>& newest_like(const std::string& action) const { return action == "stop_session" ? newest_stop : newest_other; }
 };
 

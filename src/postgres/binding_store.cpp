@@ -70,6 +70,7 @@ void load_related(Mapping& mapping, const json& related) {
                                      of.named(columns.at("session")),
                                      of.named(columns.at("action")),
                                      of.named(columns.at("status")),
+                                     of.mapped(columns, "agent"),
                                      of.mapped(columns, "created"),
                                      of.mapped(columns, "sent"),
                                      of.mapped(columns, "acknowledged"),

@@ -40,10 +40,12 @@ void explain_inputs(Steps& steps, const AttachedBinding& b, const Seen& seen) {
   else
     steps.add("evidence", "none", "the session names no agent");
   const CommandHistory& c = seen.tracked.commands;
-  for (const auto& command : {c.newest_stop, c.newest_other})
+  const auto say = [&](const char* step, const std::optional<Command>& command) {
     if (command)
-      steps.add("command", command->action, command->id + ": status " + command->status + ", created " + time_cell(command->created).value_or("never") + ", sent " +
-                                                time_cell(command->sent).value_or("never") + ", completed " + time_cell(command->completed).value_or("never"));
+      steps.add(step, command->action, command->id + ": status " + command->status + ", created " + time_cell(command->created).value_or("never") + ", sent " +
+                                           time_cell(command->sent).value_or("never") + ", completed " + time_cell(command->completed).value_or("never"));
+  };
+  say("command", c.newest_stop), say("command", c.newest_other), say("command elsewhere", c.newest_elsewhere);
 }
 
 void explain_brake(Steps& steps, const AttachedBinding& b) {

@@ -35,7 +35,7 @@ struct AgentsTable {
 struct CommandsTable {
   std::string qualified;
   Column id, session, action, status;
-  std::optional<Column> created, sent, acknowledged, completed, error, payload;
+  std::optional<Column> agent, created, sent, acknowledged, completed, error, payload;
 };
 
 struct AuditTable {

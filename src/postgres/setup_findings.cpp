@@ -92,7 +92,7 @@ void say_rights(Findings& out, const AttachedBinding& b, const TableLook& table)
     say_related(out, table, a->qualified, "SELECT", columns);
   }
   if (const auto& c = b.mapping.commands) {
-    std::vector<std::string> columns = names_of({&c->created, &c->sent, &c->acknowledged, &c->completed, &c->error});
+    std::vector<std::string> columns = names_of({&c->agent, &c->created, &c->sent, &c->acknowledged, &c->completed, &c->error});
     for (const Column* column : {&c->id, &c->session, &c->action, &c->status}) columns.push_back(column->name);
     say_related(out, table, c->qualified, "SELECT", columns);
   }

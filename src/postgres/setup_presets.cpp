@@ -40,6 +40,7 @@ WantedTable commands() {
                       {.role = "session", .names = {"session_id"}, .use = ColumnUse::compared, .required = true},
                       {.role = "action", .names = {"action"}, .use = ColumnUse::label, .required = true},
                       {.role = "status", .names = {"status"}, .use = ColumnUse::label, .required = true},
+                      {.role = "agent", .names = {"agent_id"}, .use = ColumnUse::names, .without = "commands count for the agent that the session has, also those from before it had that one"},
                       {.role = "created", .names = {"created_at"}, .use = ColumnUse::instant, .without = "the newest command of a session is told by its id"},
                       {.role = "sent", .names = {"sent_at"}, .use = ColumnUse::instant, .without = "a failed command counts as not delivered"},
                       {.role = "acknowledged", .names = {"acknowledged_at"}, .use = ColumnUse::instant, .without = "acknowledgements are not seen"},

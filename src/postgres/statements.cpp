@@ -184,12 +184,14 @@ std::string Statements::commands() const {
   const CommandsTable& c = *m_.commands;
   const std::string session = in("c", c.session), stop = "(" + is("c", c.action, "stop_session") + ")";
   const std::string newest = c.created ? in("c", *c.created) + " DESC NULLS LAST, " : "";
-  return "SELECT DISTINCT ON (" + session + ", " + stop + ") " + as_text("c", c.session) + " AS session, " + stop + " AS stop, " +
+  // Not joined: what a planner makes of two lists whose length it does not know varies.
+  const std::string own = "coalesce(nullif(" + as_text("c", c.agent) + ", '') = ((SELECT jsonb_object($1::text[], $2::text[])) ->> " + as_text("c", c.session) + "), true)";
+  return "SELECT DISTINCT ON (" + session + ", stop, own) " + as_text("c", c.session) + " AS session, " + stop + " AS stop, " + own + " AS own, " +
          as_text("c", c.id) + " AS id, " + as_text("c", c.action) + " AS action, coalesce(" + as_text("c", c.status) +
          ", '') AS status, " + instant("c", c.created) + " AS created, " + instant("c", c.sent) + " AS sent, " +
          instant("c", c.acknowledged) + " AS acknowledged, " + instant("c", c.completed) + " AS completed, coalesce(" +
          as_text("c", c.error) + ", '') AS error, " + (c.payload ? in("c", *c.payload) + " IS NOT NULL" : "true") + " AS sendable FROM " + c.qualified + " AS c WHERE " + (textual(c.session) || c.session.type == m_.sessions.key.type ? session + " = " + any_read("$1::text[]", c.session) : as_text("c", c.session) + " = ANY($1::text[])") +
-         " AND " + in("c", c.action) + " IS NOT NULL ORDER BY " + session + ", " + stop + ", " + newest + in("c", c.id);
+         " AND " + in("c", c.action) + " IS NOT NULL ORDER BY " + session + ", stop, own, " + newest + in("c", c.id);
 }
 
 std::string Statements::payloads() const {

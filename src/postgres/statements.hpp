@@ -31,7 +31,8 @@ class Statements {
   std::string sessions() const;
   // $1 commands created after (timestamptz), $2 key of the cursor or NULL, $3 limit.
   std::string scan_completed() const;
-  // $1 keys; columns session, stop (bool), id, action, status, created, sent, acknowledged, completed, error, sendable (bool).
+  // $1 keys, $2 the sessions' agents. The newest of each kind, for the session's own agent (or nobody by name, on either side)
+  // and for others. Columns: session, stop (bool), own (bool), id, action, status, created, sent, acknowledged, completed, error, sendable (bool).
   std::string commands() const;
   // $1 command ids; columns id, payload.
   std::string payloads() const;

@@ -182,11 +182,15 @@ std::vector<Tracked> PgStore::track(const Rows& rows) {
   leave_out_doubles(batch);
   if (!b_.mapping.commands || batch.empty()) return batch;
   std::map<std::string_view, Tracked*> by_key;
-  for (Tracked& tracked : batch) by_key[tracked.session.key] = &tracked;
-  for (Rows::Row row : query_batch(sql_.commands(), {Param::texts(keys_of(batch))})) {
+  std::vector<std::optional<std::string>> agents;
+  for (Tracked& tracked : batch) by_key[tracked.session.key] = &tracked, agents.push_back(tracked.session.agent);
+  for (Rows::Row row : query_batch(sql_.commands(), {Param::texts(keys_of(batch)), Param::texts(agents)})) {
     const auto found = by_key.find(row.view("session"));
     if (found == by_key.end()) continue;
-    (row.boolean("stop") ? found->second->commands.newest_stop : found->second->commands.newest_other) = read_command(row);
+    CommandHistory& known = found->second->commands;
+    const bool stop = row.boolean("stop");
+    if (row.boolean("own")) (stop ? known.newest_stop : known.newest_other) = read_command(row);
+    else if (!stop) known.newest_elsewhere = read_command(row);
   }
   return batch;
 }

@@ -92,10 +92,25 @@ void an_episode_ends_when_its_row_is_found_in_another_state(Bench& b) {
 
 void a_completed_stop_is_found_in_any_state(Bench& b) {
   b.put("s", "suspended"), b.put("t", "suspended");
-  b.complete_stop("s");
+  b.command("s", "stop_session");
   Cursor cursor;
   const auto found = b.one().scan_completed(cursor);
   EXPECT_SO(found.size() == 1 && found[0].session.key == "s" && found[0].commands.newest_stop);
+}
+
+void of_commands_those_of_the_sessions_own_agent_count(Bench& b) {
+  b.put("s", "terminating", "b");
+  b.command("s", "stop_session", "a"), b.command("s", "start_session", "a");
+  CommandHistory found = only(b.one(), "terminating").commands;
+  EXPECT_SO(!found.newest_stop && !found.newest_other);
+  b.command("s", "stop_session", "b"), b.command("s", "start_session", "b");
+  const std::string stop = only(b.one(), "terminating").commands.newest_stop.value().id;
+  b.command("s", "stop_session", "a"), b.command("s", "start_session", "a");
+  found = only(b.one(), "terminating").commands;
+  EXPECT_SO(found.newest_stop->id == stop && found.newest_other);
+  b.put("s", "terminating", std::nullopt);
+  found = only(b.one(), "terminating").commands;
+  EXPECT_SO(found.newest_stop->id != stop);
 }
 
 // --- claim and record
@@ -464,6 +479,7 @@ const std::vector<Case>& cases() {
       CASE(another_agent_is_another_episode),
       CASE(an_episode_ends_when_its_row_is_found_in_another_state),
       CASE(a_completed_stop_is_found_in_any_state),
+      CASE(of_commands_those_of_the_sessions_own_agent_count),
       CASE(a_lease_keeps_others_away_until_it_ends),
       CASE(a_row_that_changed_is_not_claimed),
       CASE(what_is_held_is_not_claimed),

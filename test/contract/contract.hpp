@@ -23,7 +23,8 @@ class Bench {
   virtual void put(const std::string& key, const std::string& state, std::optional<std::string> agent = "a") = 0;
   virtual void remove(const std::string& key) = 0;
   virtual std::string state_of(const std::string& key) = 0;
-  virtual void complete_stop(const std::string& key) = 0;  // the application's own, on record
+  // The application's own, on record, each newer than the one before. A stop was completed, all others are pending.
+  virtual void command(const std::string& key, const std::string& action, const std::string& agent = "a") = 0;
   virtual void hold(const std::string& key) = 0;
   virtual void pause(bool everything) = 0;
   virtual void reset_brake(int allow) = 0;

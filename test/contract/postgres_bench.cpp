@@ -30,9 +30,10 @@ class PostgresBench final : public contract::Bench {
   std::string state_of(const std::string& key) override {
     return transactions_.run("reading a state", [&] { return query("SELECT state FROM sessions WHERE id = $1", {Param::text(key)}).only().text(0); });
   }
-  void complete_stop(const std::string& key) override {
-    run("INSERT INTO agent_commands (command_id, agent_id, session_id, action, status, sent_at, completed_at) VALUES ('c-' || $1, 'a', $1, 'stop_session', 'completed', now(), now())",
-        {Param::text(key)});
+  void command(const std::string& key, const std::string& action, const std::string& agent) override {
+    run("INSERT INTO agent_commands (command_id, agent_id, session_id, action, status, sent_at, completed_at)"
+        " SELECT 'c-' || count(*), $1, $2, $3, CASE $3 WHEN 'stop_session' THEN 'completed' ELSE 'pending' END, now(), CASE $3 WHEN 'stop_session' THEN now() END FROM agent_commands",
+        {Param::text(agent), Param::text(key), Param::text(action)});
   }
   void hold(const std::string& key) override { run("SELECT hold_session($1, reconciler.clock() + interval '1 hour', 'reason')", {Param::text(key)}); }
   void pause(bool everything) override {

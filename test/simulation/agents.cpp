@@ -126,8 +126,7 @@ Delivery World::receive(const CommandRequest& request) {
   d.hub_command_id = hub_.heartbeats ? "hub-" + std::to_string(++commands_made_) : request.command_id;
   hub_.commands[d.hub_command_id] = {request.agent, request.action, request.session, ++commands_made_};
   if (hub_.heartbeats)
-    db_.commands[request.session].push_back({.id = d.hub_command_id, .action = request.action, .status = "pending", .created = db_.clock, .sent = {}, .acknowledged = {}, .completed = {}, .error = {}});
-  went_to_[d.hub_command_id] = request.agent;
+    db_.commands[request.session].push_back({{.id = d.hub_command_id, .action = request.action, .status = "pending", .created = db_.clock, .sent = {}, .acknowledged = {}, .completed = {}, .error = {}}, request.agent});
   hand_over(request.agent, request.action, request.session, d.hub_command_id);
   return says(CommandMeaning::accepted);
 }
@@ -263,11 +262,6 @@ void World::fail_over(const Replica* replica) {
 // A start that was sent then may arrive a little later.
 bool World::lost_commits_at(Time at) const {
   return std::any_of(lost_.begin(), lost_.end(), [&](const auto& span) { return at >= span.first && at <= span.second + minutes(1); });
-}
-
-std::string World::went_to(const std::string& command) const {
-  const auto found = went_to_.find(command);
-  return found == went_to_.end() ? "" : found->second;
 }
 
 }  // namespace reconciler::simulation

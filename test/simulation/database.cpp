@@ -30,21 +30,17 @@ bool Database::held(const std::string& key) const {
   return found != holds.end() && found->second.until > clock;
 }
 
-// By time of creation, those without one last; then by id.
-const Command* Database::newest(const std::string& session, bool stop) const {
-  const auto found = commands.find(session);
-  if (found == commands.end()) return nullptr;
-  const Command* newest = nullptr;
-  for (const Command& c : found->second)
-    if ((c.action == "stop_session") == stop && (!newest || newest->created < c.created)) newest = &c;
-  return newest;
-}
-
-CommandHistory Database::history(const std::string& session) const {
+// The newest by time of creation.
+CommandHistory Database::history(const Session& session) const {
   CommandHistory history;
-  if (!binding.commands_table) return history;
-  if (const Command* stop = newest(session, true)) history.newest_stop = *stop;
-  if (const Command* other = newest(session, false)) history.newest_other = *other;
+  const auto found = commands.find(session.key);
+  if (!binding.commands_table || found == commands.end()) return history;
+  for (const CommandRow& c : found->second) {
+    const bool stop = c.action == "stop_session", own = !session.agent || *session.agent == c.agent;
+    if (stop && !own) continue;
+    auto& newest = stop ? history.newest_stop : own ? history.newest_other : history.newest_elsewhere;
+    if (!newest || newest->created < c.created) newest = c;
+  }
   return history;
 }
 

@@ -20,6 +20,11 @@ struct Row {
 bool same_identity(const Session&, const Session&);  // key, state, agent, runtime, creation
 bool same_image(const Row&, const Row&);             // … and what closing writes
 
+// A row of the command table.
+struct CommandRow : Command {
+  std::string agent;
+};
+
 struct KeptEpisode {
   Session of;  // its identity
   Episode episode;
@@ -66,7 +71,7 @@ struct Database {
 
   // The application's.
   std::map<std::string, Row> rows;
-  std::map<std::string, std::vector<Command>> commands;  // by session, oldest first
+  std::map<std::string, std::vector<CommandRow>> commands;  // by session, oldest first
   struct AgentRow { std::optional<Time> heartbeat; bool approved = true; };
   std::map<std::string, AgentRow> agents;
 
@@ -90,8 +95,7 @@ struct Database {
   bool allowed(bool proven) const { return mode == Mode::enforce && (!paused || (proven && !paused_everything)); }
   bool held(const std::string& key) const;
   bool start_may_arrive(const KeptEpisode& kept) const { return kept.start_sent && *kept.start_sent > clock - owed_for; }
-  const Command* newest(const std::string& session, bool stop) const;
-  CommandHistory history(const std::string& session) const;
+  CommandHistory history(const Session&) const;
   void forget_episode(const std::string& key) { episodes.erase(key); }
 };
 

@@ -114,10 +114,6 @@ void Invariants::check_proof(const Closing& closing) {
   const Agent* agent = world_.agent(*s.agent);
   const auto runs = agent->runs.find(s.key);
   if (runs == agent->runs.end() || !agent->online() || agent->silent || world_.now() - runs->second.since < slack || forgotten(s.key, runs->second)) return;
-  // A known weakness: whose stop it was is not on record. One of ours that reaches the agent that the session had before,
-  // after the application has moved and started it, is the session's newest command.
-  const auto& stop = closing.tracked->commands.newest_stop;
-  if (stop && world_.went_to(stop->id) != *s.agent) return;
   violated("proof", cat({s.key, " was finalized (", closing.verdict.text, ") and runs on ", agent->id, " for ", span(world_.now() - runs->second.since)}));
 }
 
@@ -197,9 +193,10 @@ void Invariants::check_debts() {
 void Invariants::check_proven() {
   const Database& db = world_.db();
   for (const auto& [key, row] : db.rows) {
-    const Command* stop = db.newest(key, true);
-    const Command* other = db.newest(key, false);
-    if (world_.stepped() || !db.binding.commands_table || db.binding.terminal(row.session.state) || !stop || !stop->completed || (other && other->created > stop->created)) continue;
+    const CommandHistory known = db.history(row.session);
+    const auto& stop = known.newest_stop;
+    const auto overtakes = [&](const std::optional<Command>& by) { return by && by->created > stop->created; };
+    if (world_.stepped() || db.binding.terminal(row.session.state) || !stop || !stop->completed || overtakes(known.newest_other) || overtakes(known.newest_elsewhere)) continue;
     if (db.clock - *stop->completed > minutes(10))
       violated("proven", cat({key, " is ", row.session.state, ", its stop was completed ", span(db.clock - *stop->completed), " ago"}));
   }

@@ -52,11 +52,10 @@ void World::command(const std::string& session, const std::string& action) {
   const auto& agent = db_.rows.at(session).session.agent;
   if (!agent) return;
   const std::string id = "app-" + std::to_string(++commands_made_);
-  went_to_[id] = *agent;
   auto& commands = db_.commands[session];
   if (commands.size() > 20) commands.erase(commands.begin());
   set_time(now_ + Duration(1));  // no two commands are of the same time: which came first would not be known
-  commands.push_back({.id = id, .action = action, .status = "pending", .created = db_.clock, .sent = {}, .acknowledged = {}, .completed = {}, .error = {}});
+  commands.push_back({{.id = id, .action = action, .status = "pending", .created = db_.clock, .sent = {}, .acknowledged = {}, .completed = {}, .error = {}}, *agent});
   if (hub_.up && hub_.connected.contains(*agent) && !goes_wrong(Fault::lost, 300)) hand_over(*agent, action, session, id);
 }
 

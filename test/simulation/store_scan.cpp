@@ -121,9 +121,9 @@ std::vector<Tracked> SimStore::track(const std::vector<const Row*>& rows) {
   for (const Row* row : rows) {
     Tracked& tracked = batch.emplace_back();
     tracked.session = row->session;
-    tracked.commands = db_.history(row->session.key);
+    tracked.commands = db_.history(row->session);
     if (plant_ == Plant::lost_proof && tracked.commands.newest_stop) tracked.commands.newest_stop->completed.reset(), tracked.commands.newest_stop->status = "sent";
-    if (plant_ == Plant::old_proof) tracked.commands.newest_other.reset();
+    if (plant_ == Plant::old_proof) tracked.commands.newest_other.reset(), tracked.commands.newest_elsewhere.reset();
     if (held(row->session.key)) tracked.hold = db_.holds.at(row->session.key);
     tracked.episode = episode_of(tracked);
     if (plant_ == Plant::uncounted) tracked.episode.attempts = 0;

@@ -77,7 +77,6 @@ class World {
   bool stormy() const { return now_ < calm_from_; }
   Time calm_from() const { return calm_from_; }
   Time row_since(const std::string& key) const;  // the row has had its identity for so long
-  std::string went_to(const std::string& command) const;  // the agent
   bool lost_commits_at(Time) const;
   int retries_asked(const std::string& key) const;
   std::int64_t allowances() const { return allowances_; }
@@ -145,7 +144,6 @@ class World {
   bool trace_, stepped_ = false, calm_ = false;
   std::map<std::string, Time> row_since_;
   std::map<std::string, int> retries_asked_;
-  std::map<std::string, std::string> went_to_;
   std::vector<std::pair<Time, Time>> lost_;  // what was committed then is no more
   std::int64_t allowances_ = 0, passes_begun_ = 0, commands_made_ = 0, sessions_made_ = 0;
 };

@@ -104,6 +104,28 @@ TEST(Completion, TheSessionsNewestCommandDecides) {
   }
 }
 
+TEST(Completion, WhoeverStartsItElsewhereWantsIt) {
+  World w;
+  w.completed_stop();
+  w.commands->newest_elsewhere = Command{"c", "start_session", "pending", ago(minutes(30)), {}, {}, {}, {}};
+  EXPECT_EQ(w.verdict().action, Action::finalize) << "created with the stop, not after it";
+  w.commands->newest_elsewhere->created = ago(minutes(30)) + tick;
+  EXPECT_EQ(w.verdict().rule, "retry_due");
+  w.episode.session_gone = ago(minutes(31));
+  EXPECT_EQ(w.verdict().rule, "retry_due") << "the hub's word is no better";
+  w.episode.session_gone = ago(minutes(5));
+  EXPECT_EQ(w.verdict().action, Action::finalize);
+}
+
+TEST(Completion, WhatWasStartedElsewhereIsNotWhatTheStateAwaits) {
+  World w;
+  w.in(on_its_way("waking", "wake_session", "running"));
+  w.commands->newest_elsewhere = Command{"c", "wake_session", "completed", ago(minutes(5)), {}, {}, ago(minutes(4)), {}};
+  EXPECT_NE(w.verdict().rule, "completion_proven");
+  w.commands->newest_other = w.commands->newest_elsewhere;
+  EXPECT_EQ(w.verdict().rule, "completion_proven");
+}
+
 TEST(Completion, AnUndeliveredStartSaysAllTheSameThatSomebodyWantsTheSession) {
   World w;
   w.completed_stop();

@@ -32,9 +32,12 @@ class SimBench final : public contract::Bench {
   }
   void remove(const std::string& key) override { db_.rows.erase(key); }
   std::string state_of(const std::string& key) override { return db_.rows.at(key).session.state; }
-  void complete_stop(const std::string& key) override {
-    db_.commands[key].push_back({.id = "c-" + key, .action = "stop_session", .status = "completed", .created = db_.clock, .sent = db_.clock,
-                                 .acknowledged = {}, .completed = db_.clock, .error = {}});
+  void command(const std::string& key, const std::string& action, const std::string& agent) override {
+    auto& commands = db_.commands[key];
+    const bool completed = action == "stop_session";
+    advance(Duration(1));
+    commands.push_back({{.id = "c-" + std::to_string(commands.size()), .action = action, .status = completed ? "completed" : "pending", .created = db_.clock,
+                         .sent = db_.clock, .acknowledged = {}, .completed = completed ? std::optional(db_.clock) : std::nullopt, .error = {}}, agent});
   }
   void hold(const std::string& key) override { db_.holds[key] = {db_.clock + hours(1), "reason", "operator"}; }
   void pause(bool everything) override { db_.paused = true, db_.paused_everything = everything; }

@@ -51,6 +51,29 @@ INSERT INTO reconciler.event (at, schema_name, table_name, session_id, kind, fro
           '{"id": "s", "state": "running", "agent_id": "a1", "created_at": "2026-01-01T12:00:00+00:00"}', '{"id": "s", "state": "terminated", "agent_id": "a1", "created_at": "2026-01-01T12:00:00+00:00"}');
 END
 
+# Other tables that it had attached. Whose commands name an agent, and who may read that; and what must not fail the upgrade.
+my $other_bindings = <<'END';
+CREATE TABLE commands (command_id text, session_id text, agent_id varchar(40), action text, status text);
+CREATE TABLE documents (command_id text, session_id text, agent_id jsonb, action text, status text);
+CREATE TABLE "nobody's" (command_id text, session_id text, action text, status text);
+CREATE TABLE hidden (LIKE commands);
+GRANT SELECT (command_id, session_id, action, status) ON hidden TO upgrade_viewer;
+CREATE FUNCTION bind(called text, commands text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  EXECUTE format('CREATE TABLE %I (LIKE sessions)', called);
+  INSERT INTO reconciler.binding (sessions, schema_name, table_name, preset, mode, columns, related, terminal_states, armed_system, armed_database, armed_name)
+    SELECT called::regclass, 'public', called, 'standard', 'observe', '{"key": "id", "state": "state", "agent": "agent_id"}',
+      jsonb_build_object('commands', jsonb_build_object('table', commands, 'columns', '{"id": "command_id", "session": "session_id", "action": "action", "status": "status"}'::jsonb)), '{terminated}', h.*
+      FROM reconciler.server_identity() AS h;
+END $$;
+SELECT bind('named', 'public.commands'), bind('document', 'public.documents'), bind('nameless', 'public."nobody''s"'), bind('may_not', 'public.hidden'),
+       bind('vanished', 'public.no_more'), bind('garbled', ''), bind('dropped', 'public.commands');
+ALTER TABLE may_not OWNER TO upgrade_viewer;
+DROP TABLE dropped;
+DROP FUNCTION bind;
+UPDATE reconciler.binding SET related = '{"commands": []}' WHERE table_name = 'garbled';
+END
+
 # A library that has that version written in it takes the installed one's place.
 sub with_library_of
 {
@@ -88,12 +111,16 @@ for my $version (map { $_->[1] } @scripts)
 	like($said, qr/ERROR:  the library in memory is of version \Q$newest\E, the extension in this database of version \Q$version\E\nHINT:  Run ALTER EXTENSION session_reconciler UPDATE/,
 		"$version: until it is upgraded attach_sessions() says so");
 	$r->do($closed);
+	$r->do($other_bindings);
 	with_library_of('0.0.1', sub {
 		$r->node->psql($name, 'ALTER EXTENSION session_reconciler UPDATE', stderr => \$said);
 		like($said, qr/ERROR:  the library in memory is of version 0\.0\.1.*\nHINT:  Restart the server/, '... and with an old library in memory the upgrade does');
 	}) if $version eq '0.3.0';
 	$r->do('ALTER EXTENSION session_reconciler UPDATE');
 	is($r->one("SELECT extversion FROM pg_extension WHERE extname = 'session_reconciler'"), $newest, "$version: upgraded");
+	is($r->one("SELECT string_agg(table_name || ' ' || (related->'commands'->'columns'->>'agent'), ', ') FROM reconciler.binding"), 'named agent_id',
+		'... the agent of commands is mapped where attach_sessions() would have found it');
+	$r->do("DELETE FROM reconciler.binding WHERE table_name <> 'sessions'");
 	$r->do('UPDATE reconciler.binding SET guard_terminal = true');
 	is($r->do("UPDATE sessions SET state = 'running'") + 0, 0, '... what it closed is guarded');
 	my %upgraded = map { $_ => 1 } $r->column($everything);
