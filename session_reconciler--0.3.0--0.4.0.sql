@@ -330,10 +330,10 @@ CREATE OR REPLACE FUNCTION reconciler.level_of(OUT function_name text, OUT level
     ('reconciler_grant', 'owner'), ('reconciler_revoke', 'owner'),
     ('reconciler.level_of', 'owner'), ('reconciler.granted_functions', 'owner'), ('reconciler.grantee', 'owner'), ('reconciler.grant_tables', 'owner'),
     ('reconciler.event_is_append_only', 'owner'), ('reconciler.configuration_changed', 'owner'), ('reconciler.own_change', 'owner'), ('reconciler.refuse_credentials_in_urls', 'owner'),
-    ('reconciler.check_row', 'owner'), ('reconciler.check_terminal_states', 'owner'), ('reconciler.trust_dump', 'owner'), ('reconciler.check_mapping', 'owner'),
+    ('reconciler.check_row', 'owner'), ('reconciler.check_terminal_states', 'owner'), ('reconciler.trust_dump', 'owner'), ('reconciler.check_mapping', 'owner'), ('reconciler.check_hub_profile', 'owner'),
     ('reconciler.plain_text', 'owner'), ('reconciler.closing', 'owner'), ('reconciler.guard', 'owner'), ('reconciler.guard_terminal', 'owner'), ('reconciler.set_guard', 'owner'), ('reconciler.guard_changed', 'owner'),
     ('reconciler.clock', 'owner'), ('reconciler.acting_role', 'owner'), ('reconciler.library_version', 'owner'),
-    ('reconciler.one_binding', 'owner'), ('reconciler.bindings', 'owner'), ('reconciler.check_binding', 'owner'),
+    ('reconciler.one_binding', 'owner'), ('reconciler.bindings', 'owner'), ('reconciler.check_binding', 'owner'), ('reconciler.check_profile', 'owner'),
     ('reconciler.change_binding', 'owner'), ('reconciler.session_key', 'owner'), ('reconciler.begin_episode', 'owner'),
     ('reconciler.wake_worker', 'owner'), ('reconciler.request_worker', 'owner'), ('reconciler.worker_pid', 'owner'),
     ('reconciler.server_identity', 'owner'), ('reconciler.armed_here', 'owner'), ('reconciler.refuse_copy', 'owner'), ('reconciler.required', 'owner'), ('reconciler.required_reason', 'owner'),
@@ -368,3 +368,19 @@ CREATE TRIGGER checked_mapping AFTER UPDATE OF columns, related, leftover ON rec
 -- A start of ours may arrive after the session has ended.
 ALTER TABLE reconciler.episode ADD COLUMN start_sent timestamptz;
 COMMENT ON COLUMN reconciler.episode.start_sent IS 'We sent a start, in this stay or one before: it may arrive after the session has ended, so its end owes a stop. NULL: no, or so is owed already.';
+
+-- A hub profile that can't be used would end every pass. What a dump brings along is believed, and found by preflight().
+CREATE FUNCTION reconciler.check_profile(name text, definition jsonb) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_check_profile';
+COMMENT ON FUNCTION reconciler.check_profile(text, jsonb) IS 'Raises what makes a hub profile one that can''t be used (22023).';
+REVOKE ALL ON FUNCTION reconciler.check_profile(text, jsonb) FROM PUBLIC;
+CREATE FUNCTION reconciler.check_hub_profile() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM reconciler.check_profile(NEW.name, NEW.definition);
+  RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION reconciler.check_hub_profile() FROM PUBLIC;
+COMMENT ON FUNCTION reconciler.check_hub_profile() IS 'Refuses a hub profile that can''t be used (22023).';
+CREATE TRIGGER checked_profile AFTER INSERT OR UPDATE ON reconciler.hub_profile
+  FOR EACH ROW WHEN (current_setting('check_function_bodies') = 'on') EXECUTE FUNCTION reconciler.check_hub_profile();

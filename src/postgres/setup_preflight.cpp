@@ -2,11 +2,11 @@
 // nobody: what a hub says is what the last CALL probe_hub() recorded.
 #include <algorithm>
 
-#include "core/profile.hpp"
 #include "core/text.hpp"
 #include "http/credentials.hpp"
 #include "postgres/binding_store.hpp"
 #include "postgres/clock.hpp"
+#include "postgres/hub_factory.hpp"
 #include "postgres/role.hpp"
 #include "postgres/server.hpp"
 #include "postgres/settings.hpp"
@@ -119,7 +119,17 @@ void check_hub(Findings& out, Rows::Row hub, http::Credentials& credentials, boo
   }
 }
 
+// One that was written before such were refused, or restored.
+void check_profiles(Findings& out) {
+  for (Rows::Row hub : as_extension_owner([] { return query("SELECT h.name, h.profile, p.definition::text AS definition FROM reconciler.hub h JOIN reconciler.hub_profile p ON p.name = h.profile ORDER BY h.name"); })) try {
+      usable_profile(hub.text("profile"), hub.text("definition"));
+    } catch (const UserError& e) {
+      add(out, "hub " + hub.text("name"), "fail", e.what(), e.hint);
+    }
+}
+
 void check_hubs(Findings& out) {
+  check_profiles(out);
   if (!settings::outbound()) {
     add(out, "outbound", "ok", "session_reconciler.outbound is off: no connection is attempted; evidence has to be pushed");
     return;
@@ -213,7 +223,11 @@ void check_late_return(Findings& out, const std::string& prefix, int id) {
                  " JOIN reconciler.hub h ON h.name = b.hub JOIN reconciler.hub_profile d ON d.name = h.profile WHERE p.binding_id = $1 AND p.enabled AND p.late_return = 'readopt' GROUP BY d.name, d.definition",
                  {Param::integer(id)});
   });
-  if (rows.empty() || Profile(rows[0].text("name"), rows[0].text("definition")).can_ask_session()) return;
+  try {
+    if (rows.empty() || usable_profile(rows[0].text("name"), rows[0].text("definition")).can_ask_session()) return;
+  } catch (const UserError&) {
+    return;  // the hub's row says so
+  }
   add(out, prefix + "late return", "warn", "late_return is readopt for " + rows[0].text("states") + ", but hub profile " + rows[0].text("name") + " can't ask about a session: what is closed stays closed, and an agent that returns gets no stop",
       "Give the profile a request ask_session, or UPDATE reconciler.policy SET late_return = 'keep_terminated' WHERE binding_id = " + std::to_string(id) + ".");
 }

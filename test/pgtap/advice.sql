@@ -113,6 +113,18 @@ SELECT is_empty($$SELECT FROM preflight() WHERE check_name = 'app.rooms: late re
 SELECT lives_ok($$SELECT set_hub('telling', 'http://127.0.0.1:1', 'streamspace')$$, 'one that can not');
 SELECT results_eq($$SELECT status, detail FROM preflight() WHERE check_name = 'app.rooms: late return'$$,
   $$VALUES ('warn', 'late_return is readopt for running, but hub profile streamspace can''t ask about a session: what is closed stays closed, and an agent that returns gets no stop')$$, 'readopt with that');
+-- A profile that can't be used is refused where it is written, and named where it stands nevertheless.
+INSERT INTO reconciler.hub_profile (name, definition) SELECT 'mine', definition FROM reconciler.hub_profile WHERE name = 'standard';
+SELECT lives_ok($$SELECT set_hub('telling', 'http://127.0.0.1:1', 'mine')$$, 'a profile of one''s own');
+SELECT is(pg_temp.refused(statement), '22023 / hub profile "mine".agent is missing / Mend its row in reconciler.hub_profile; docs/hub-profiles.md has its format.', statement)
+  FROM (VALUES ($$UPDATE reconciler.hub_profile SET definition = definition - 'agent' WHERE name = 'mine'$$)) AS v(statement);
+SELECT matches(pg_temp.refused($$INSERT INTO reconciler.hub_profile (name, definition) VALUES ('yours', '{}')$$), '^22023 / hub profile "yours"', 'a new one is, too');
+SELECT is_empty($$SELECT FROM preflight() WHERE check_name = 'hub telling' AND status = 'fail'$$, 'what is used is fine');
+SET LOCAL check_function_bodies = off;
+SELECT lives_ok($$UPDATE reconciler.hub_profile SET definition = definition - 'agent' WHERE name = 'mine'$$, 'a dump that is restored is believed');
+RESET check_function_bodies;
+SELECT results_eq($$SELECT detail, hint FROM preflight() WHERE check_name = 'hub telling' AND status = 'fail'$$,
+  $$VALUES ('hub profile "mine".agent is missing', 'Mend its row in reconciler.hub_profile; docs/hub-profiles.md has its format.')$$, '... and named');
 UPDATE reconciler.policy SET late_return = 'keep_terminated';
 SELECT is_empty($$SELECT FROM preflight() WHERE check_name = 'app.rooms: late return'$$, 'a stop needs no question');
 SELECT is(detach_sessions('rooms'), 'detached', 'next');
