@@ -162,8 +162,8 @@ BEGIN
       ON CONFLICT DO NOTHING;
     PERFORM reconciler.wake_worker();
   END IF;
-  RAISE NOTICE 'session "%" was closed by the reconciler: it stays %', key, ends_in
-    USING DETAIL = format('The write of %s is refused by the guard of %I.%I; event %s closed the session.', coalesce(wanted, 'NULL'), about.schema_name, about.table_name, closing.id),
+  RAISE NOTICE 'session "%" was closed by the reconciler: it stays "%"', key, ends_in
+    USING DETAIL = format('The write of %s is refused by the guard of %I.%I; event %s closed the session.', coalesce('"' || wanted || '"', 'NULL'), about.schema_name, about.table_name, closing.id),
     HINT = format('undo_event(%s) brings it back; where its row was written since, hold_session(), the write, release_session().', closing.id);
   RETURN true;
 END $$;
@@ -248,7 +248,7 @@ CREATE OR REPLACE FUNCTION reconciler_metrics()
     (23, 'reconciler_hub_request_seconds_count', 'summary', 'Duration of requests to the hub.'),
     (24, 'reconciler_hub_requests_failed_total', 'counter', 'Requests to the hub without a proper answer.'),
     (25, 'reconciler_agents_suspect', 'gauge', 'Agents that accept commands and end none of them.'),
-    (26, 'reconciler_guarded_total', 'counter', 'Late writes that the guard refused, repetitions apart.')
+    (26, 'reconciler_guarded_total', 'counter', 'Late writes that the guard refused; one that is repeated counts once until its agent has got a stop.')
   ), tables AS MATERIALIZED (
     SELECT b.*, jsonb_build_object('table', format('%I.%I', b.schema_name, b.table_name)) AS label, s.stuck, s.hub_up, s.safe_mode_since,
            s.last_success_at, k.tripped, k.tripped_due, k.slowed, reconciler.armed_here(b.binding_id) AS armed, reconciler.worker_pid() IS NOT NULL AS worker
@@ -384,3 +384,6 @@ REVOKE ALL ON FUNCTION reconciler.check_hub_profile() FROM PUBLIC;
 COMMENT ON FUNCTION reconciler.check_hub_profile() IS 'Refuses a hub profile that can''t be used (22023).';
 CREATE TRIGGER checked_profile AFTER INSERT OR UPDATE ON reconciler.hub_profile
   FOR EACH ROW WHEN (current_setting('check_function_bodies') = 'on') EXECUTE FUNCTION reconciler.check_hub_profile();
+
+COMMENT ON FUNCTION session_coverage(regclass) IS
+  'Every state that sessions are in, and what looks at it: watched_by is policy, policy_off, completion (only a completed stop closes them), terminal or nothing. oldest: longest time in the state. threshold: of its policy, else the longest of the table''s policies; NULL: the policy has none. over_threshold: sessions older than that. Reads the whole table, with the caller''s rights on it.';

@@ -114,8 +114,8 @@ BEGIN
       ON CONFLICT DO NOTHING;
     PERFORM reconciler.wake_worker();
   END IF;
-  RAISE NOTICE 'session "%" was closed by the reconciler: it stays %', key, ends_in
-    USING DETAIL = format('The write of %s is refused by the guard of %I.%I; event %s closed the session.', coalesce(wanted, 'NULL'), about.schema_name, about.table_name, closing.id),
+  RAISE NOTICE 'session "%" was closed by the reconciler: it stays "%"', key, ends_in
+    USING DETAIL = format('The write of %s is refused by the guard of %I.%I; event %s closed the session.', coalesce('"' || wanted || '"', 'NULL'), about.schema_name, about.table_name, closing.id),
     HINT = format('undo_event(%s) brings it back; where its row was written since, hold_session(), the write, release_session().', closing.id);
   RETURN true;
 END $$;
