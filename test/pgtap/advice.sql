@@ -133,11 +133,14 @@ SELECT is_empty($$SELECT FROM attach_sessions('desks', options => '{"policies": 
 SELECT is(detach_sessions('desks'), 'detached', 'next');
 
 -- What is wrong with an option.
+CREATE TABLE leases (session_id text, last_seen_at integer);
 SELECT is(pg_temp.refused(format('SELECT attach_sessions(%L, options => %L)', 'desks', options)), said, options) FROM (VALUES
   ('{"policies": {"terminating": {"becomes": "running"}}}',
    '22023 / the policy of state "terminating" would write "running", in which no session has ended / Terminal states: terminated, failed, gone, deleted. / Add it in option "terminal_states", or give option "policies.terminating.becomes" one of them.'),
   ('{"agent_column": "updated_at"}',
    '42804 / column "updated_at" of table app.desks is a time, which names nothing / Its type is timestamp without time zone. / Name another column in option "agent_column", or null for none.'),
+  ('{"connections_table": "leases"}',
+   '55000 / table app.leases lacks columns that are needed of it / None fits: seen (last_seen_at is there, but its type integer is no timestamp). / Name another table in option "connections_table", or null for none.'),
   ('{"audit_table": "desks"}',
    '42809 / table app.desks is the sessions table itself / Option "audit_table" names it. Name another table, or null for none.'),
   ('{"key_column": "agent_id"}',
