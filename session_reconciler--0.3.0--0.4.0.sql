@@ -151,8 +151,9 @@ BEGIN
       VALUES (binding, 'reconciler_guarded_total', 1,
               reconciler.note(binding, key, 'guard', why, jsonb_build_object('closed_by', closing.id, 'attempted', new_row), ends_in, NULL, 'guard_terminal', old_row));
   END IF;
+  -- What was refused is not taken back either: readopt is owed no more.
   IF agent IS NOT NULL
-     AND NOT EXISTS (SELECT FROM reconciler.episode AS e WHERE e.binding_id = guard.binding AND e.session_id = key AND e.owed IS NOT NULL AND e.owed_until > reconciler.clock()
+     AND NOT EXISTS (SELECT FROM reconciler.episode AS e WHERE e.binding_id = guard.binding AND e.session_id = key AND e.owed = 'stop' AND e.owed_until > reconciler.clock()
                        AND (e.state, e.agent_id) = (ends_in, agent) AND e.runtime_id IS NOT DISTINCT FROM runtime AND e.created IS NOT DISTINCT FROM creation) THEN
     DELETE FROM reconciler.episode AS e WHERE e.binding_id = guard.binding AND e.session_id = key;
     INSERT INTO reconciler.episode (binding_id, session_id, state, agent_id, runtime_id, created, first_seen, entered, owed, owed_since, owed_until, next_attempt)
@@ -161,8 +162,8 @@ BEGIN
       ON CONFLICT DO NOTHING;
     PERFORM reconciler.wake_worker();
   END IF;
-  RAISE NOTICE 'session "%" was closed by the reconciler: it stays %', key, ends_in
-    USING DETAIL = format('The write of %s is refused by the guard of %I.%I; event %s closed the session.', coalesce(wanted, 'NULL'), about.schema_name, about.table_name, closing.id),
+  RAISE NOTICE 'session "%" was closed by the reconciler: it stays "%"', key, ends_in
+    USING DETAIL = format('The write of %s is refused by the guard of %I.%I; event %s closed the session.', coalesce('"' || wanted || '"', 'NULL'), about.schema_name, about.table_name, closing.id),
     HINT = format('undo_event(%s) brings it back; where its row was written since, hold_session(), the write, release_session().', closing.id);
   RETURN true;
 END $$;
@@ -247,7 +248,7 @@ CREATE OR REPLACE FUNCTION reconciler_metrics()
     (23, 'reconciler_hub_request_seconds_count', 'summary', 'Duration of requests to the hub.'),
     (24, 'reconciler_hub_requests_failed_total', 'counter', 'Requests to the hub without a proper answer.'),
     (25, 'reconciler_agents_suspect', 'gauge', 'Agents that accept commands and end none of them.'),
-    (26, 'reconciler_guarded_total', 'counter', 'Late writes that the guard refused, repetitions apart.')
+    (26, 'reconciler_guarded_total', 'counter', 'Late writes that the guard refused; one that is repeated counts once until its agent has got a stop.')
   ), tables AS MATERIALIZED (
     SELECT b.*, jsonb_build_object('table', format('%I.%I', b.schema_name, b.table_name)) AS label, s.stuck, s.hub_up, s.safe_mode_since,
            s.last_success_at, k.tripped, k.tripped_due, k.slowed, reconciler.armed_here(b.binding_id) AS armed, reconciler.worker_pid() IS NOT NULL AS worker
@@ -329,10 +330,10 @@ CREATE OR REPLACE FUNCTION reconciler.level_of(OUT function_name text, OUT level
     ('reconciler_grant', 'owner'), ('reconciler_revoke', 'owner'),
     ('reconciler.level_of', 'owner'), ('reconciler.granted_functions', 'owner'), ('reconciler.grantee', 'owner'), ('reconciler.grant_tables', 'owner'),
     ('reconciler.event_is_append_only', 'owner'), ('reconciler.configuration_changed', 'owner'), ('reconciler.own_change', 'owner'), ('reconciler.refuse_credentials_in_urls', 'owner'),
-    ('reconciler.check_row', 'owner'), ('reconciler.check_terminal_states', 'owner'), ('reconciler.trust_dump', 'owner'), ('reconciler.check_mapping', 'owner'),
+    ('reconciler.check_row', 'owner'), ('reconciler.check_terminal_states', 'owner'), ('reconciler.trust_dump', 'owner'), ('reconciler.check_mapping', 'owner'), ('reconciler.check_hub_profile', 'owner'),
     ('reconciler.plain_text', 'owner'), ('reconciler.closing', 'owner'), ('reconciler.guard', 'owner'), ('reconciler.guard_terminal', 'owner'), ('reconciler.set_guard', 'owner'), ('reconciler.guard_changed', 'owner'),
     ('reconciler.clock', 'owner'), ('reconciler.acting_role', 'owner'), ('reconciler.library_version', 'owner'),
-    ('reconciler.one_binding', 'owner'), ('reconciler.bindings', 'owner'), ('reconciler.check_binding', 'owner'),
+    ('reconciler.one_binding', 'owner'), ('reconciler.bindings', 'owner'), ('reconciler.check_binding', 'owner'), ('reconciler.check_profile', 'owner'),
     ('reconciler.change_binding', 'owner'), ('reconciler.session_key', 'owner'), ('reconciler.begin_episode', 'owner'),
     ('reconciler.wake_worker', 'owner'), ('reconciler.request_worker', 'owner'), ('reconciler.worker_pid', 'owner'),
     ('reconciler.server_identity', 'owner'), ('reconciler.armed_here', 'owner'), ('reconciler.refuse_copy', 'owner'), ('reconciler.required', 'owner'), ('reconciler.required_reason', 'owner'),
@@ -376,3 +377,22 @@ CREATE TRIGGER checked_mapping AFTER UPDATE OF columns, related, leftover ON rec
 -- A start of ours may arrive after the session has ended.
 ALTER TABLE reconciler.episode ADD COLUMN start_sent timestamptz;
 COMMENT ON COLUMN reconciler.episode.start_sent IS 'We sent a start, in this stay or one before: it may arrive after the session has ended, so its end owes a stop. NULL: no, or so is owed already.';
+
+-- A hub profile that can't be used would end every pass. What a dump brings along is believed, and found by preflight().
+CREATE FUNCTION reconciler.check_profile(name text, definition jsonb) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_check_profile';
+COMMENT ON FUNCTION reconciler.check_profile(text, jsonb) IS 'Raises what makes a hub profile one that can''t be used (22023).';
+REVOKE ALL ON FUNCTION reconciler.check_profile(text, jsonb) FROM PUBLIC;
+CREATE FUNCTION reconciler.check_hub_profile() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM reconciler.check_profile(NEW.name, NEW.definition);
+  RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION reconciler.check_hub_profile() FROM PUBLIC;
+COMMENT ON FUNCTION reconciler.check_hub_profile() IS 'Refuses a hub profile that can''t be used (22023).';
+CREATE TRIGGER checked_profile AFTER INSERT OR UPDATE ON reconciler.hub_profile
+  FOR EACH ROW WHEN (current_setting('check_function_bodies') = 'on') EXECUTE FUNCTION reconciler.check_hub_profile();
+
+COMMENT ON FUNCTION session_coverage(regclass) IS
+  'Every state that sessions are in, and what looks at it: watched_by is policy, policy_off, completion (only a completed stop closes them), terminal or nothing. oldest: longest time in the state. threshold: of its policy, else the longest of the table''s policies; NULL: the policy has none. over_threshold: sessions older than that. Reads the whole table, with the caller''s rights on it.';

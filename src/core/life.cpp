@@ -20,6 +20,16 @@ Time quiet_at(const Facts& f, Duration known_for) {
   return std::min(plus(std::min(*f.session.sign, f.now), f.limits.sign_fresh_for), plus(f.now, f.limits.sign_ceiling - known_for));
 }
 
+namespace {
+
+// A lease lies ahead.
+std::string shown_life(const Facts& f) {
+  const Time sign = *f.session.sign;
+  return cat({"the session showed a sign of life ", sign > f.now ? "until " + instant(sign) : span(elapsed(sign, f.now)) + " ago"});
+}
+
+}  // namespace
+
 Verdict inferred(const Facts& f, Duration known_for, Verdict force) {
   const Duration known = elapsed(f.episode.first_seen, f.now);
   if (f.session.runtime && known < f.limits.replacement_grace)
@@ -27,8 +37,7 @@ Verdict inferred(const Facts& f, Duration known_for, Verdict force) {
                 cat({force.text, "; its runtime is known for ", span(known), " of ", span(f.limits.replacement_grace), " only"}));
   if (shows_life(f, known_for))
     return wait(Action::force, quiet_at(f, known_for), Blocked::sign_of_life,
-                cat({force.text, "; but it showed a sign of life ", span(elapsed(*f.session.sign, f.now)), " ago, which speaks for ",
-                     span(f.limits.sign_fresh_for)}));
+                cat({force.text, "; but ", shown_life(f), ", which speaks for ", span(f.limits.sign_fresh_for)}));
   force.quiet_since = quiet_since(f, known_for);
   return force;
 }

@@ -53,7 +53,7 @@ Answer start_acknowledged(const Facts& f, std::string* why) {
   // An agent that is gone or unknown is the other rules' matter.
   if (!at || agent_presence(f) != Presence::present) return {};
   const Duration age = elapsed(*at, f.now);
-  const std::string text = cat({by_agent ? agent_name(f) + " acknowledged the start " : "the hub accepted our start ", span(age), " of ", span(limit), " ago"});
+  const std::string text = cat({by_agent ? agent_name(f) + " acknowledged the start " : "the hub accepted our start ", span(age), " ago, of the ", span(limit), " that it has"});
   if (start && fate_of(*start) == CommandFate::completed)
     return wait(Action::wait, {}, Blocked::contradiction,
                 cat({agent_name(f), " says that it completed the start, but the session is still ", f.session.state, "; it is shown"}));

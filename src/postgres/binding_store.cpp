@@ -39,7 +39,8 @@ class Table {
  private:
   Table(Oid relation, const std::string& name) {
     // Of a domain the type below it: its checks are for what is written, and are functions of its owner.
-    for (Rows::Row row : query("SELECT n.nspname, c.relname, a.attname, format_type(b.oid, -1) AS type, b.oid = 'timestamp'::regtype AS naive, b.oid = 'timestamptz'::regtype AS zoned"
+    for (Rows::Row row : query("SELECT n.nspname, c.relname, a.attname, format_type(b.oid, -1) AS type, b.oid = 'timestamp'::regtype AS naive, b.oid = 'timestamptz'::regtype AS zoned,"
+                               " t.typtype = 'd' AND EXISTS (SELECT FROM pg_enum e WHERE e.enumtypid = b.oid) AS enum_domain"
                                " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid,"
                                " LATERAL (SELECT CASE WHEN t.typtype <> 'd' THEN t.oid ELSE (WITH RECURSIVE below AS (SELECT t.typbasetype AS oid"
                                "   UNION ALL SELECT u.typbasetype FROM below d JOIN pg_type u ON u.oid = d.oid AND u.typtype = 'd')"
@@ -48,7 +49,7 @@ class Table {
                                {Param::oid(relation), Param::text(name)})) {
       if (qualified_.empty()) qualified_ = quote_identifier(row.view("nspname")) + "." + quote_identifier(row.view("relname"));
       const std::string column = row.text("attname");
-      columns_[column] = Column{column, row.text("type"), row.boolean("naive"), row.boolean("zoned")};
+      columns_[column] = Column{column, row.text("type"), row.boolean("naive"), row.boolean("zoned"), row.boolean("enum_domain")};
     }
   }
 

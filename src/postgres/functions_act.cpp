@@ -91,12 +91,21 @@ Outcome put_back(const Undoable& e, Duration hold_for) {
   const Statements statements(b.mapping);
   const std::string why = "undo of event " + std::to_string(e.id);
   const Time now = database_now();
-  const Rows rows = as_role(b.mapping.sessions.owner, [&] {
-    Rows put_back = query(statements.undo(), {Param::text(e.session), Param::jsonb(e.before), Param::jsonb(e.after)});
-    if (put_back.size() == 1) write_audit(b.mapping, {{e.session, "undo", "operator", why, 0, e.after, put_back[0].jsonb("after")}}, now);
-    return put_back;
-  });
-  if (rows.empty()) return {"changed", "session \"" + e.session + "\" is not what event " + std::to_string(e.id) + " left, or is no more: nothing was written"};
+  Rows rows;
+  try {
+    rows = Transactions::subtransaction([&] {
+      return as_role(b.mapping.sessions.owner, [&] {
+        Rows put_back = query(statements.undo(), {Param::text(e.session), Param::jsonb(e.before), Param::jsonb(e.after)});
+        if (put_back.size() == 1) write_audit(b.mapping, {{e.session, "undo", "operator", why, 0, e.after, put_back[0].jsonb("after")}}, now);
+        return put_back;
+      });
+    });
+  } catch (const PostgresError& error) {
+    if (!error.is("22P02")) throw;
+    return {"not_undoable", "a value of the event is none of the table any more: " + error.message};  // a label that was renamed
+  }
+  if (rows.empty())
+    return {"changed", "session \"" + e.session + "\" is not what event " + std::to_string(e.id) + " left, or is no more: nothing was written; to bring it back: hold_session(), write it, release_session()"};
   if (rows.size() > 1) throw UserError("21000", why + " would write two rows");
   as_extension_owner([&] {
     query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND session_id = $2", {Param::integer(b.binding.id), Param::text(e.session)});
@@ -115,6 +124,7 @@ Outcome put_back(const Undoable& e, Duration hold_for) {
 Duration hold_of(FunctionCallInfo fcinfo, int arg) {
   const Duration hold = sql_maybe_interval(fcinfo, arg).value_or(hours(1));
   if (hold.count() < 0) throw UserError("22023", "hold_for must not be negative");
+  if (hold > hours(24 * 365 * 1000)) throw UserError("22023", "hold_for is too long", "hold_session() with 'infinity' holds until release_session().");
   return hold;
 }
 
@@ -150,6 +160,7 @@ RECONCILER_SQL_FUNCTION(request_termination) {
     as_extension_owner([&] {
       query("UPDATE reconciler.episode SET retry_requested = $3 WHERE binding_id = $1 AND session_id = $2", {Param::integer(b.binding.id), Param::text(key), Param::time(now)});
     });
+  if (tracked.hold) notice("the stop waits for the end of the hold", "Held by " + tracked.hold->actor + " until " + time_cell(tracked.hold->until) + ": " + tracked.hold->reason + ". release_session() ends it.");
   shared::wake_worker_at_commit();
   return sql_text_datum("requested");
 }

@@ -6,6 +6,7 @@
 #include "engine/look.hpp"
 #include "postgres/cells.hpp"
 #include "postgres/clock.hpp"
+#include "postgres/hub_factory.hpp"
 #include "postgres/spi.hpp"
 #include "postgres/store.hpp"
 
@@ -69,7 +70,7 @@ std::string request_of(const AttachedBinding& b, const Tracked& t, const Policy&
   const Rows rows = query("SELECT h.base_urls[1] AS url, h.profile, p.definition::text AS definition FROM reconciler.hub h JOIN reconciler.hub_profile p ON p.name = h.profile WHERE h.name = $1",
                           {Param::text(b.binding.hub)});
   if (rows.empty()) return "no hub is set";
-  const Profile profile(rows[0].text("profile"), rows[0].text("definition"));
+  const Profile profile = usable_profile(rows[0].text("profile"), rows[0].text("definition"));
   const HttpRequest request = profile.send({.command_id = t.episode.command_id.value_or("(new)"), .agent = *t.session.agent, .action = policy.retry_action, .session = t.session.key,
                                             .runtime = t.session.runtime.value_or(""), .reason = "stuck in " + t.session.state, .attempt = t.episode.attempts + 1, .payload = R"x("(as the application sent it)")x"});
   return request.method + " " + rows[0].text("url") + request.target + " " + request.body;

@@ -2,6 +2,7 @@
 #include "postgres/binding_store.hpp"
 #include "postgres/clock.hpp"
 #include "postgres/events.hpp"
+#include "postgres/hub_factory.hpp"
 #include "postgres/server.hpp"
 #include "postgres/setup_change.hpp"
 #include "postgres/setup_mapping.hpp"
@@ -45,6 +46,11 @@ RECONCILER_SQL_FUNCTION(check_binding) {
   const int id = static_cast<int>(sql_int(fcinfo, 0));
   load_binding(id);
   check_mapping(id);
+  return nothing();
+}
+
+RECONCILER_SQL_FUNCTION(check_profile) {
+  usable_profile(sql_text(fcinfo, 0), sql_text(fcinfo, 1));
   return nothing();
 }
 

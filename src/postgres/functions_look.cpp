@@ -104,10 +104,11 @@ RECONCILER_SQL_FUNCTION(session_coverage) {
     for (const PgStore::Covered& c : store.coverage(longest)) {
       const auto [by, note] = watch_of(b, c.state);
       const Policy* policy = by == "policy" ? b.policy(*c.state) : nullptr;
-      const Duration threshold = policy ? policy->stuck_after.value_or(policy->gone_after) : longest;
-      const bool ended = by == "terminal";
+      const Duration threshold = policy ? policy->stuck_after.value_or(Duration(0)) : longest;
+      // Sessions that are looked at from the first sight have no age at which they would be stuck.
+      const bool ageless = by == "terminal" || (policy && !policy->stuck_after);
       table.add({b.name, c.state, std::to_string(c.sessions), c.since ? SqlCell(interval_cell(elapsed(*c.since, now))) : SqlCell(), by,
-                 ended ? SqlCell() : SqlCell(interval_cell(threshold)), ended ? SqlCell() : SqlCell(std::to_string(c.over)), note});
+                 ageless ? SqlCell() : SqlCell(interval_cell(threshold)), ageless ? SqlCell() : SqlCell(std::to_string(c.over)), note});
     }
   }
   return sql_null(fcinfo);

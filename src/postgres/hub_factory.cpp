@@ -22,6 +22,14 @@ void ConnectedHub::note_answers(Transactions& transactions) {
   });
 }
 
+Profile usable_profile(const std::string& name, const std::string& definition) {
+  try {
+    return Profile(name, definition);
+  } catch (const std::invalid_argument& e) {
+    throw UserError("22023", e.what(), "Mend its row in reconciler.hub_profile; docs/hub-profiles.md has its format.");
+  }
+}
+
 std::unique_ptr<ConnectedHub> connect_hub(const std::string& name, Transactions& transactions, Waiter& waiter) {
   std::string profile, definition;
   HubOptions options;
@@ -41,7 +49,7 @@ std::unique_ptr<ConnectedHub> connect_hub(const std::string& name, Transactions&
       options.answered_recently = row.texts("answered");
     });
   });
-  return std::make_unique<ConnectedHub>(name, Profile(profile, definition), std::move(options), waiter);
+  return std::make_unique<ConnectedHub>(name, usable_profile(profile, definition), std::move(options), waiter);
 }
 
 }  // namespace reconciler

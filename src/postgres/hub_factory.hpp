@@ -28,7 +28,10 @@ class ConnectedHub {
   HttpHub hub_;
 };
 
-// Throws UserError 42704 when there is no such hub, ConfigError for its credentials.
+// A row of reconciler.hub_profile. Throws UserError 22023 when it can't be used, with the parser's words.
+Profile usable_profile(const std::string& name, const std::string& definition);
+
+// Throws UserError 42704 when there is no such hub, 22023 for its profile, ConfigError for its credentials.
 std::unique_ptr<ConnectedHub> connect_hub(const std::string& name, Transactions&, Waiter&);
 
 }  // namespace reconciler

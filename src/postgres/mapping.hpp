@@ -15,6 +15,7 @@ struct Column {
   std::string type;  // fit for a cast; without a length, since a cast to varchar(5) would cut a key to another one
   bool timestamp = false;    // timestamp without time zone
   bool timestamptz = false;
+  bool enum_domain = false;  // a domain over an enum, of which = is not defined
 };
 
 struct SessionsTable {

@@ -30,6 +30,16 @@ void mark_broken(int id, Transactions& transactions, const std::string& why) {
   });
 }
 
+// Of a pass that has not begun, and so can't say so at its end.
+void leave_error(int id, Transactions& transactions, const std::string& why) {
+  transactions.run("recording an error", [&] {
+    as_extension_owner([&] {
+      query("INSERT INTO reconciler.binding_state (binding_id, last_error) VALUES ($1, $2) ON CONFLICT (binding_id) DO UPDATE SET last_error = excluded.last_error",
+            {Param::integer(id), Param::text(valid_text(why, 1000))});
+    });
+  });
+}
+
 // The switch of outbound connections, and an identity that is not confirmed, leave the hub unasked.
 std::unique_ptr<ConnectedHub> hub_for(const AttachedBinding& attached, Transactions& transactions, Waiter& waiter) {
   if (!attached.binding.hub) return nullptr;
@@ -39,6 +49,9 @@ std::unique_ptr<ConnectedHub> hub_for(const AttachedBinding& attached, Transacti
     // A bad credentials file makes the hub unknown, not the pass fail: completions still close sessions.
     report(LogLevel::warning, std::string("session_reconciler: hub ") + *attached.binding.hub + ": " + e.what(), {}, e.hint);
     return nullptr;
+  } catch (const UserError& e) {
+    leave_error(attached.binding.id, transactions, e.what());
+    throw;
   }
 }
 

@@ -21,7 +21,7 @@ ColumnLook::Kind kind_from(std::string_view word) {
 std::vector<ColumnLook> columns_of(Oid oid) {
   std::vector<ColumnLook> columns;
   for (Rows::Row row : query(
-           "SELECT a.attname, format_type(a.atttypid, a.atttypmod) AS type, a.attnotnull, a.attgenerated <> '' AS generated,"
+           "SELECT a.attname, format_type(a.atttypid, a.atttypmod) AS type, format_type(b.oid, NULL) AS labelled, a.attnotnull, a.attgenerated <> '' AS generated,"
            " a.atthasdef OR a.attidentity <> '' AS filled,"
            " CASE WHEN b.oid = 'varchar'::regtype AND m.typmod > 4 THEN m.typmod - 4 END AS length,"
            " CASE WHEN b.oid IN ('text'::regtype, 'varchar'::regtype) THEN 'text' WHEN b.typtype = 'e' THEN 'enum'"
@@ -33,7 +33,7 @@ std::vector<ColumnLook> columns_of(Oid oid) {
            " WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
            {Param::oid(oid)})) {
     ColumnLook column;
-    column.name = row.text("attname"), column.type = row.text("type"), column.kind = kind_from(row.view("kind"));
+    column.name = row.text("attname"), column.type = row.text("type"), column.labelled = row.text("labelled"), column.kind = kind_from(row.view("kind"));
     column.not_null = row.boolean("attnotnull"), column.generated = row.boolean("generated"), column.filled = row.boolean("filled");
     if (const auto length = row.maybe_integer("length")) column.length = static_cast<int>(*length);
     columns.push_back(std::move(column));

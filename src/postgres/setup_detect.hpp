@@ -13,7 +13,7 @@ namespace reconciler {
 
 struct ColumnLook {
   enum class Kind { text, enumeration, timestamp, timestamptz, document, other };  // of the base type
-  std::string name, type;  // type as format_type prints it
+  std::string name, type, labelled;  // type as format_type prints it; labelled: the enum that it is, or that the domain is over
   Kind kind = Kind::other;
   bool not_null = false, generated = false, filled = false;  // filled: has a default or is an identity
   std::optional<int> length;                                 // of varchar(n)

@@ -7,6 +7,7 @@
 #include "postgres/role.hpp"
 #include "postgres/setup_options.hpp"
 #include "postgres/spi.hpp"
+#include "postgres/statements.hpp"
 
 namespace reconciler {
 namespace {
@@ -127,7 +128,7 @@ void say_labels(Findings& out, const AttachedBinding& b, const TableLook& table)
     std::string advice = ends ? " " + terminal + "array_append(terminal_states, '…')" + whose + ";" : "";
     for (const std::string& name : names) advice += " UPDATE reconciler.policy SET " + name + " = '…'" + whose + " AND " + name + " = " + old + ";";
     if (ends) advice += " " + terminal + "array_remove(terminal_states, " + old + ")" + whose + ";";
-    out.push_back({"labels", "fail", "type " + table.column(column)->type + " has no label \"" + label + "\", which the configuration names (" + listed + "): no session is found in that state, and none can be closed so",
+    out.push_back({"labels", "fail", "type " + table.column(column)->labelled + " has no label \"" + label + "\", which the configuration names (" + listed + "): no session is found in that state, and none can be closed so",
                    "If it was renamed, with its new name:" + advice});
   }
 }
@@ -137,14 +138,14 @@ void say_guard(Findings& out, const AttachedBinding& b, const TableLook& table) 
   if (!b.guard_terminal) return;
   const SessionsTable& s = b.mapping.sessions;
   // The table first, then its partitions: each has a copy that can be disabled by itself.
-  const Rows rows = query("SELECT t.tgname AS trigger, t.tgenabled IN ('O', 'A') AS fires, t.tgrelid = $1 AS whole, format('%I.%I', n.nspname, c.relname) AS name"
+  const Rows rows = query("SELECT t.tgname AS trigger, CASE t.tgenabled WHEN 'D' THEN 'is disabled' WHEN 'R' THEN 'fires for replicated rows only (ENABLE REPLICA)' END AS silent, t.tgrelid = $1 AS whole, format('%I.%I', n.nspname, c.relname) AS name"
                           " FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
                           " WHERE (t.tgrelid = $1 OR t.tgrelid IN (SELECT relid FROM pg_partition_tree($1))) AND " + is_guard() + " AND " + names_binding("$2::text") + " ORDER BY whole DESC, name",
                           {Param::oid(table.oid), Param::text(std::to_string(b.binding.id))});
   const std::string trigger = rows.empty() ? "session_reconciler_guard" : rows[0].text("trigger");
   std::string wrong = rows.empty() ? ", is missing" : "";
   for (Rows::Row row : rows)
-    if (wrong.empty() && !row.boolean("fires")) wrong = row.boolean("whole") ? ", is disabled" : ", is disabled on " + row.text("name");
+    if (wrong.empty() && !row.null("silent")) wrong = ", " + row.text("silent") + (row.boolean("whole") ? "" : " on " + row.text("name"));
   if (!wrong.empty()) {
     out.push_back({"guard", "fail", "guard_terminal is on, and its trigger, " + trigger + wrong,
                    "UPDATE reconciler.binding SET guard_terminal = true WHERE binding_id = " + std::to_string(b.binding.id) + " makes it anew."});
@@ -204,7 +205,7 @@ void say_indexes(Findings& out, const AttachedBinding& b, const TableLook& table
     }
     const std::string columns = (s.entered ? shown(s.entered->name) + ", " : "") + shown(s.key.name);
     out.push_back({"index " + policy.state, "missing", "no index finds the sessions in this state: each pass reads the whole table",
-                   create_index(table, "(" + columns + ") WHERE " + shown(s.state.name) + " = " + quoted_literal(policy.state))});
+                   create_index(table, "(" + columns + ") WHERE " + shown(s.state.name) + compared_as(s.state) + " = " + quoted_literal(policy.state))});
   }
 }
 

@@ -2,10 +2,10 @@
 // origin, and an address that could carry one is refused without being shown.
 
 #include "core/json.hpp"
-#include "core/profile.hpp"
 #include "http/credentials.hpp"
 #include "postgres/clock.hpp"
 #include "postgres/events.hpp"
+#include "postgres/hub_factory.hpp"
 #include "postgres/role.hpp"
 #include "postgres/settings.hpp"
 #include "postgres/setup_change.hpp"
@@ -49,11 +49,7 @@ void check_profile(const std::string& profile) {
     const Rows names = query("SELECT string_agg(name, ', ' ORDER BY name) AS names FROM reconciler.hub_profile");
     throw UserError("22023", "there is no hub profile \"" + profile + "\"", "Valid profiles: " + names[0].maybe_text("names").value_or("none") + ".");
   }
-  try {
-    Profile(profile, rows[0].text("definition"));
-  } catch (const std::invalid_argument& e) {
-    throw UserError("22023", "hub profile \"" + profile + "\" can't be used: " + e.what(), "Mend its row in reconciler.hub_profile.");
-  }
+  usable_profile(profile, rows[0].text("definition"));
 }
 
 std::optional<std::string> image(const std::string& name) {

@@ -27,6 +27,13 @@ std::string column_names(const TableLook& table) {
   return comma_list(names);
 }
 
+// The names, or what is wrong with the column that has one of them.
+std::string looked_for(const TableLook& table, const WantedColumn& wanted) {
+  for (const char* name : wanted.names)
+    if (const ColumnLook* column = table.column(name)) return std::string(name) + " is there, but its type " + column->type + " " + misfit(*column, wanted);
+  return names_tried(wanted.names);
+}
+
 bool contains(const std::vector<std::string>& list, const std::string& value) { return std::find(list.begin(), list.end(), value) != list.end(); }
 
 std::string route_advice(const UniqueKey& key) {
@@ -275,11 +282,11 @@ bool MappingFinder::map_related(const WantedTable& wanted, const TableLook& tabl
   std::string lacking, optional_notes;
   for (const WantedColumn& column : wanted.columns) {
     if (const ColumnLook* found = choose(table, column, "")) columns[column.role] = found->name;
-    else if (column.required) lacking += (lacking.empty() ? "" : "; ") + std::string(column.role) + " (" + names_tried(column.names) + ")";
+    else if (column.required) lacking += (lacking.empty() ? "" : "; ") + std::string(column.role) + " (" + looked_for(table, column) + ")";
     else if (*column.without) note(option, "info", "no " + std::string(column.names[0]) + ": " + column.without);
   }
   if (!lacking.empty()) {
-    if (asked) throw UserError("55000", "table " + table.qualified + " lacks columns that are needed of it", "Name another table in option \"" + option + "\", or null for none.", "Not found: " + lacking + ".");
+    if (asked) throw UserError("55000", "table " + table.qualified + " lacks columns that are needed of it", "Name another table in option \"" + option + "\", or null for none.", "None fits: " + lacking + ".");
     note(option, "missing", table.qualified + " is not used, it lacks " + lacking + ": " + wanted.without);
     return false;
   }

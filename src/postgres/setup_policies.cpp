@@ -75,7 +75,7 @@ void PolicyFinder::find() {
   }
   rows_ = std::move(kept);
   if (terminal_.empty())
-    throw UserError("22023", "no state is known in which a session of " + sessions_.qualified + " has ended", "Name them in option \"terminal_states\".", "Labels of type " + state_.type + ": " + comma_list(labels_) + ".");
+    throw UserError("22023", "no state is known in which a session of " + sessions_.qualified + " has ended", "Name them in option \"terminal_states\".", "Labels of type " + state_.labelled + ": " + comma_list(labels_) + ".");
 }
 
 void PolicyFinder::start_from_preset(bool records_completions) {
@@ -125,7 +125,7 @@ void PolicyFinder::find_terminal_states() {
     terminal_ = options_.list("terminal_states");
     if (terminal_.empty()) throw UserError("22023", "option \"terminal_states\" must name at least one state");
     for (const std::string& state : terminal_)
-      if (!has_label(state)) throw UserError("22023", "\"" + state + "\" is no label of type " + state_.type, "Its labels: " + comma_list(labels_) + ".", "The option \"terminal_states\" names it.");
+      if (!has_label(state)) throw UserError("22023", "\"" + state + "\" is no label of type " + state_.labelled, "Its labels: " + comma_list(labels_) + ".", "The option \"terminal_states\" names it.");
   } else {
     for (const char* state : preset_.terminal_states)
       if (has_label(state)) terminal_.emplace_back(state);
@@ -146,8 +146,8 @@ bool PolicyFinder::watchable(const Row& row) {
       throw UserError("22023", "the policy of state \"" + row.state + "\" would write that state again", "Give " + option_of(row.state, "becomes") + " the state in which such a session has ended.");
     return true;
   }
-  if (row.asked) throw UserError("22023", "\"" + row.state + "\" is no label of type " + state_.type, "Its labels: " + comma_list(labels_) + ".", "The option \"policies\" names it.");
-  findings_.push_back({"policy " + row.state, "missing", "left out: type " + state_.type + " has no label \"" + row.state + "\"",
+  if (row.asked) throw UserError("22023", "\"" + row.state + "\" is no label of type " + state_.labelled, "Its labels: " + comma_list(labels_) + ".", "The option \"policies\" names it.");
+  findings_.push_back({"policy " + row.state, "missing", "left out: type " + state_.labelled + " has no label \"" + row.state + "\"",
                        row.columns.value("enabled", true) ? "If it has another name here: {\"policies\": {\"…\": {…}}}." : ""});
   return false;
 }
@@ -177,7 +177,7 @@ void PolicyFinder::check_written(const Row& row, const char* column) const {
   const std::string what = "\"" + state + "\", which the policy of state \"" + row.state + "\" writes, ";
   const std::string other = "name another: {\"policies\": {\"" + row.state + "\": {\"" + column + "\": \"…\"}}}.";
   if (!has_label(state))
-    throw UserError("22023", what + "is no label of type " + state_.type, "ALTER TYPE " + state_.type + " ADD VALUE " + quote_literal(state) + ", or " + other,
+    throw UserError("22023", what + "is no label of type " + state_.labelled, "ALTER TYPE " + state_.labelled + " ADD VALUE " + quote_literal(state) + ", or " + other,
                     "Its labels: " + comma_list(labels_) + ".");
   if (state_.length && state.size() > static_cast<std::size_t>(*state_.length))
     throw UserError("22023", what + "is too long for column \"" + state_.name + "\"", "Widen the column, or name another state.", "Its type is " + state_.type + ".");

@@ -2,11 +2,11 @@
 // nobody: what a hub says is what the last CALL probe_hub() recorded.
 #include <algorithm>
 
-#include "core/profile.hpp"
 #include "core/text.hpp"
 #include "http/credentials.hpp"
 #include "postgres/binding_store.hpp"
 #include "postgres/clock.hpp"
+#include "postgres/hub_factory.hpp"
 #include "postgres/role.hpp"
 #include "postgres/server.hpp"
 #include "postgres/settings.hpp"
@@ -119,7 +119,17 @@ void check_hub(Findings& out, Rows::Row hub, http::Credentials& credentials, boo
   }
 }
 
+// One that was written before such were refused, or restored.
+void check_profiles(Findings& out) {
+  for (Rows::Row hub : as_extension_owner([] { return query("SELECT h.name, h.profile, p.definition::text AS definition FROM reconciler.hub h JOIN reconciler.hub_profile p ON p.name = h.profile ORDER BY h.name"); })) try {
+      usable_profile(hub.text("profile"), hub.text("definition"));
+    } catch (const UserError& e) {
+      add(out, "hub " + hub.text("name"), "fail", e.what(), e.hint);
+    }
+}
+
 void check_hubs(Findings& out) {
+  check_profiles(out);
   if (!settings::outbound()) {
     add(out, "outbound", "ok", "session_reconciler.outbound is off: no connection is attempted; evidence has to be pushed");
     return;
@@ -148,7 +158,7 @@ void check_identity(Findings& out, const std::string& prefix, const AttachedBind
 // What passes left behind: mode, safe mode, brake, the hub's last answer.
 void check_runtime(Findings& out, const std::string& prefix, int id) {
   const Rows rows = as_extension_owner([&] {
-    return query("SELECT b.mode, b.mode_reason, b.hub, b.paused_at, b.paused_by, b.pause_reason, s.safe_mode_since, s.last_error, s.last_pass_at, s.unserved_scans, s.no_pass_before, s.hub_unauthorized, k.tripped, k.tripped_why, k.slowed,"
+    return query("SELECT format('%I.%I', b.schema_name, b.table_name) AS name, b.mode, b.mode_reason, b.hub, b.paused_at, b.paused_by, b.pause_reason, s.safe_mode_since, s.last_error, s.last_pass_at, s.unserved_scans, s.no_pass_before, s.hub_unauthorized, k.tripped, k.tripped_why, k.slowed,"
                  " (SELECT e.agent_id FROM reconciler.agent_evidence e WHERE e.binding_id = b.binding_id AND e.detail LIKE '%it is another hub%' LIMIT 1) AS foreign_agent,"
                  " (SELECT string_agg(quote_ident(e.agent_id), ', ' ORDER BY e.suspect_since) FROM (SELECT * FROM reconciler.agent_evidence e WHERE e.binding_id = b.binding_id AND e.suspect_since IS NOT NULL ORDER BY e.suspect_since LIMIT 10) AS e) AS suspects"
                  " FROM reconciler.binding b LEFT JOIN reconciler.binding_state s USING (binding_id) LEFT JOIN reconciler.brake k USING (binding_id) WHERE b.binding_id = $1",
@@ -162,7 +172,7 @@ void check_runtime(Findings& out, const std::string& prefix, int id) {
   if (!row.null("paused_at")) add(out, prefix + "pause", "warn", "paused by " + row.text("paused_by") + " since " + instant(row.time("paused_at")) + ": " + row.maybe_text("pause_reason").value_or(""), "SELECT unpause_reconciler('reason').");
   if (!row.null("safe_mode_since")) add(out, prefix + "safe mode", "fail", "since " + instant(row.time("safe_mode_since")) + ": passes crashed the server", "See the server log; then SELECT set_mode(…), or install another library.");
   if (!row.null("tripped")) add(out, prefix + "brake", "fail", "tripped since " + instant(row.time("tripped")) + ": " + row.maybe_text("tripped_why").value_or(""),
-                                 "Look at reconciler_status() and reconcile_plan(). SELECT reset_brake('reason') lets them through; SELECT reset_brake('reason', 0) lets go without them.");
+                                 "Look at reconciler_status() and reconcile_plan(). SELECT reset_brake('reason', sessions => " + quoted_literal(row.text("name")) + ") lets them through; with 0 as its second argument it releases the brake, which trips again if as many are still due.");
   else if (const std::string why = row.maybe_text("slowed").value_or(""); !why.empty())
     add(out, prefix + "brake", "warn", why + ": inferred forces go at a tenth of their pace", "See reconciler.agent_evidence for which, and why.");
   else add(out, prefix + "brake", "ok", "not tripped");
@@ -213,7 +223,11 @@ void check_late_return(Findings& out, const std::string& prefix, int id) {
                  " JOIN reconciler.hub h ON h.name = b.hub JOIN reconciler.hub_profile d ON d.name = h.profile WHERE p.binding_id = $1 AND p.enabled AND p.late_return = 'readopt' GROUP BY d.name, d.definition",
                  {Param::integer(id)});
   });
-  if (rows.empty() || Profile(rows[0].text("name"), rows[0].text("definition")).can_ask_session()) return;
+  try {
+    if (rows.empty() || usable_profile(rows[0].text("name"), rows[0].text("definition")).can_ask_session()) return;
+  } catch (const UserError&) {
+    return;  // the hub's row says so
+  }
   add(out, prefix + "late return", "warn", "late_return is readopt for " + rows[0].text("states") + ", but hub profile " + rows[0].text("name") + " can't ask about a session: what is closed stays closed, and an agent that returns gets no stop",
       "Give the profile a request ask_session, or UPDATE reconciler.policy SET late_return = 'keep_terminated' WHERE binding_id = " + std::to_string(id) + ".");
 }

@@ -164,7 +164,11 @@ std::optional<Time> sql_maybe_time(FunctionCallInfo fcinfo, int arg) {
 std::optional<Duration> sql_maybe_interval(FunctionCallInfo fcinfo, int arg) {
   if (sql_is_null(fcinfo, arg)) return std::nullopt;
   const Interval* i = PG_GETARG_INTERVAL_P(arg);
-  return Duration(i->time + (static_cast<std::int64_t>(i->month) * DAYS_PER_MONTH + i->day) * USECS_PER_DAY);
+  std::int64_t micros;
+  if (__builtin_mul_overflow(static_cast<std::int64_t>(i->month) * DAYS_PER_MONTH + i->day, static_cast<std::int64_t>(USECS_PER_DAY), &micros) ||
+      __builtin_add_overflow(micros, static_cast<std::int64_t>(i->time), &micros))
+    throw UserError("22008", "interval out of range");
+  return Duration(micros);
 }
 
 Datum sql_text_datum(const std::string& value) {

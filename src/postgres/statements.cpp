@@ -14,7 +14,7 @@ std::string doubled(std::string_view text, char quote) {
   return out;
 }
 
-std::string in(const std::string& alias, const Column& column) { return alias + "." + quote_identifier(column.name); }
+std::string in(const std::string& alias, const Column& column) { return alias + "." + quote_identifier(column.name) + compared_as(column); }
 
 // A type whose name has a schema is not the system's. Its casts may be functions of the table's owner, and would run with the
 // rights of whoever looks at the table; its output and input are the system's.
@@ -81,6 +81,8 @@ std::string quote_literal(std::string_view text) {
   if (escapes) out = doubled(out, '\\');
   return (escapes ? " E'" : "'") + out + "'";
 }
+
+std::string compared_as(const Column& column) { return column.enum_domain ? "::" + column.type : ""; }
 
 std::string Statements::instant(const std::string& alias, const std::optional<Column>& column) const {
   if (!column) return "NULL::timestamptz";

@@ -15,6 +15,8 @@ namespace reconciler {
 
 std::string quote_identifier(std::string_view);
 std::string quote_literal(std::string_view);
+// What follows the name of a column that can't be compared as it is.
+std::string compared_as(const Column&);
 
 class Statements {
  public:

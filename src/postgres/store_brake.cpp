@@ -168,7 +168,7 @@ std::optional<Losses> PgStore::may_force(const PassStart& pass, const ForcesDue&
       query("UPDATE reconciler.brake SET slowed = $2 WHERE binding_id = $1 AND slowed <> $2",
             {Param::integer(b_.binding.id), Param::text(losses == Losses::most ? fleet.text() : std::string())});
       if (losses == Losses::all) {
-        trip(pass, at, due, {true, "all " + std::to_string(fleet.seen) + " agents seen present within 30 minutes are gone, and " + std::to_string(due.count) + " forces due",
+        trip(pass, at, due, {true, "all " + std::to_string(fleet.seen) + " agents seen present within 30 minutes are gone, and " + std::to_string(due.count) + " forces due; it ends by itself when one of them is back",
                              json{{"agents_seen", fleet.seen}, {"agents_gone", fleet.gone}}.dump()});
         return {};
       }
@@ -189,7 +189,7 @@ void PgStore::trip(const PassStart& pass, Time at, const ForcesDue& due, const T
   query("UPDATE reconciler.brake SET tripped = $2, tripped_due = $3, tripped_why = $4, tripped_by_losses = $5, slowed = '', allowance = 0 WHERE binding_id = $1",
         {Param::integer(b_.binding.id), Param::time(at), Param::integer(due.count), Param::text(trip.why), Param::boolean(trip.by_losses)});
   const std::string table = quoted_literal(b_.binding.name);
-  const std::string go_on = "SELECT reset_brake('reason', sessions => " + table + ") lets these through, each judged again; with 0 as its second argument it lets go without them; hold_session() keeps single ones";
+  const std::string go_on = "SELECT reset_brake('reason', sessions => " + table + ") lets these through, each judged again; with 0 as its second argument it releases the brake, which trips again if as many are still due; hold_session() keeps single ones";
   json evidence{{"due", due.count}, {"by_state", counts_json(due.by_state)}, {"by_reason", counts_json(due.by_reason)}, {"by_agent", counts_json(due.by_agent)},
                 {"agents", due.by_agent.size()}, {"samples", due.samples}, {"next", go_on}};
   evidence.update(json::parse(trip.numbers_json));

@@ -98,7 +98,7 @@ void PgStore::settle_late(const PassStart& pass, const Tracked& tracked, Session
     Jsonb before, after;
     std::string was;
     const bool due = ours([&] {
-      if (!still_allowed(false) || query("SELECT 1 FROM reconciler.episode WHERE binding_id = $1 AND session_id = $2 AND owed IS NOT NULL FOR UPDATE", {binding, session}).empty()) return false;
+      if (!still_allowed(false) || query("SELECT 1 FROM reconciler.episode WHERE binding_id = $1 AND session_id = $2 AND owed = 'readopt' FOR UPDATE", {binding, session}).empty()) return false;
       const Rows rows = query("SELECT before, after, from_state FROM reconciler.event"
                               " WHERE session_id = $1 AND schema_name = $2 AND table_name = $3 AND kind IN ('force', 'finalize') ORDER BY id DESC LIMIT 1",
                               {session, Param::text(b_.schema), Param::text(b_.table)});
@@ -107,19 +107,19 @@ void PgStore::settle_late(const PassStart& pass, const Tracked& tracked, Session
       return true;
     });
     if (!due) return;
-    Event event = late_report(tracked, answer == SessionAnswer::gone ? "session gone" : "changed meanwhile");
+    std::string outcome = answer == SessionAnswer::gone ? "session gone" : "changed meanwhile";
+    std::optional<Jsonb> put_back;
     if (answer != SessionAnswer::gone) {
       const Rows rows = theirs([&] {
-        Rows put_back = query(sql_.undo(), {session, Param::jsonb(before), Param::jsonb(after)});
-        if (put_back.size() == 1)
-          write_audit(b_.mapping, {{tracked.session.key, "readopt", "late_agent", "readopted", pass.pass_id, after, put_back[0].jsonb("after")}}, now());
-        return put_back;
+        Rows written = query(sql_.undo(), {session, Param::jsonb(before), Param::jsonb(after)});
+        if (written.size() == 1)
+          write_audit(b_.mapping, {{tracked.session.key, "readopt", "late_agent", "readopted", pass.pass_id, after, written[0].jsonb("after")}}, now());
+        return written;
       });
-      if (rows.size() == 1) {
-        event.reason = "readopted", event.to_state = was;
-        event.before = after, event.after = rows[0].jsonb("after");
-      }
+      if (rows.size() == 1) outcome = "readopted", put_back = rows[0].jsonb("after");
     }
+    Event event = late_report(tracked, outcome);
+    if (put_back) event.to_state = was, event.before = after, event.after = put_back;
     ours([&] {
       query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND session_id = $2", {binding, session});
       write_events(b_, pass.pass_id, now(), actor_, {event});

@@ -400,7 +400,7 @@ bool PgStore::knows(const std::string& agent) {
 std::vector<PgStore::Covered> PgStore::coverage(Duration otherwise) {
   std::vector<std::string> states, thresholds;
   for (const Policy& policy : b_.binding.policies)
-    if (policy.enabled) states.push_back(policy.state), thresholds.push_back(interval_cell(policy.stuck_after.value_or(policy.gone_after)));
+    if (policy.enabled && policy.stuck_after) states.push_back(policy.state), thresholds.push_back(interval_cell(*policy.stuck_after));
   return transactions_.run("counting sessions by state", [&] {
     return theirs([&] {
       std::vector<Covered> covered;

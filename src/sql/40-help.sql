@@ -24,6 +24,10 @@ CREATE FUNCTION reconciler.check_binding(binding integer) RETURNS void
   LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_check_binding';
 COMMENT ON FUNCTION reconciler.check_binding(integer) IS 'Raises what would break the next pass: the table, a mapped column or a related table has vanished (55000, 42703), or a column has got a type that does not fit (42804).';
 
+CREATE FUNCTION reconciler.check_profile(name text, definition jsonb) RETURNS void
+  LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_check_profile';
+COMMENT ON FUNCTION reconciler.check_profile(text, jsonb) IS 'Raises what makes a hub profile one that can''t be used (22023).';
+
 CREATE FUNCTION reconciler.change_binding(binding integer, changes jsonb) RETURNS void
   LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_change_binding';
 COMMENT ON FUNCTION reconciler.change_binding(integer, jsonb) IS 'Writes columns of mode, pause and identity of a binding as a change of our own, of which the caller writes the event. Error 42704: no such binding.';
@@ -126,7 +130,7 @@ COMMENT ON FUNCTION reconciler.note(integer, text, text, text, jsonb, text, text
   'Writes one audit event of the acting role, outside of a pass, with its NOTIFY. Returns its id.';
 
 REVOKE ALL ON FUNCTION reconciler.clock(), reconciler.acting_role(), reconciler.library_version(),
-  reconciler.one_binding(regclass), reconciler.bindings(regclass), reconciler.check_binding(integer),
+  reconciler.one_binding(regclass), reconciler.bindings(regclass), reconciler.check_binding(integer), reconciler.check_profile(text, jsonb),
   reconciler.change_binding(integer, jsonb),
   reconciler.existing_session(integer, text), reconciler.session_key(integer, text), reconciler.begin_episode(integer, text), reconciler.wake_worker(),
   reconciler.request_worker(), reconciler.worker_pid(), reconciler.server_identity(), reconciler.armed_here(integer), reconciler.refuse_copy(integer),

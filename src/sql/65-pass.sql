@@ -38,7 +38,7 @@ CREATE FUNCTION session_coverage(sessions regclass DEFAULT NULL)
   LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_session_coverage';
 REVOKE ALL ON FUNCTION session_coverage(regclass) FROM PUBLIC;
 COMMENT ON FUNCTION session_coverage(regclass) IS
-  'Every state that sessions are in, and what looks at it: watched_by is policy, policy_off, completion (only a completed stop closes them), terminal or nothing. oldest: longest time in the state. threshold: of its policy, else the longest of the table''s policies; over_threshold: sessions older than that. Reads the whole table, with the caller''s rights on it.';
+  'Every state that sessions are in, and what looks at it: watched_by is policy, policy_off, completion (only a completed stop closes them), terminal or nothing. oldest: longest time in the state. threshold: of its policy, else the longest of the table''s policies; NULL: the policy has none. over_threshold: sessions older than that. Reads the whole table, with the caller''s rights on it.';
 
 CREATE FUNCTION explain_session(session_id text, sessions regclass DEFAULT NULL)
   RETURNS TABLE (step integer, rule text, outcome text, detail text)

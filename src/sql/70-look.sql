@@ -77,7 +77,7 @@ CREATE FUNCTION reconciler_metrics()
     (23, 'reconciler_hub_request_seconds_count', 'summary', 'Duration of requests to the hub.'),
     (24, 'reconciler_hub_requests_failed_total', 'counter', 'Requests to the hub without a proper answer.'),
     (25, 'reconciler_agents_suspect', 'gauge', 'Agents that accept commands and end none of them.'),
-    (26, 'reconciler_guarded_total', 'counter', 'Late writes that the guard refused, repetitions apart.')
+    (26, 'reconciler_guarded_total', 'counter', 'Late writes that the guard refused; one that is repeated counts once until its agent has got a stop.')
   ), tables AS MATERIALIZED (
     SELECT b.*, jsonb_build_object('table', format('%I.%I', b.schema_name, b.table_name)) AS label, s.stuck, s.hub_up, s.safe_mode_since,
            s.last_success_at, k.tripped, k.tripped_due, k.slowed, reconciler.armed_here(b.binding_id) AS armed, reconciler.worker_pid() IS NOT NULL AS worker

@@ -169,6 +169,18 @@ COMMENT ON FUNCTION reconciler.check_mapping() IS 'Raises what would break the n
 CREATE TRIGGER checked_mapping AFTER UPDATE OF columns, related, leftover ON reconciler.binding
   FOR EACH ROW WHEN (OLD.columns <> NEW.columns OR OLD.related <> NEW.related OR OLD.leftover <> NEW.leftover) EXECUTE FUNCTION reconciler.check_mapping();
 
+-- A hub profile that can't be used would end every pass. What a dump brings along is believed, and found by preflight().
+CREATE FUNCTION reconciler.check_hub_profile() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM reconciler.check_profile(NEW.name, NEW.definition);
+  RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION reconciler.check_hub_profile() FROM PUBLIC;
+COMMENT ON FUNCTION reconciler.check_hub_profile() IS 'Refuses a hub profile that can''t be used (22023).';
+CREATE TRIGGER checked_profile AFTER INSERT OR UPDATE ON reconciler.hub_profile
+  FOR EACH ROW WHEN (current_setting('check_function_bodies') = 'on') EXECUTE FUNCTION reconciler.check_hub_profile();
+
 -- pg_dump orders the rows of these tables by their foreign keys, and pg_restore -j forgets that order. What is restored
 -- agreed when it was dumped: the statement by which a superuser restores it is as with --disable-triggers, and no other,
 -- since in one transaction (pg_restore -1) the application's own tables follow. The two settings are what every dump begins

@@ -103,8 +103,9 @@ BEGIN
       VALUES (binding, 'reconciler_guarded_total', 1,
               reconciler.note(binding, key, 'guard', why, jsonb_build_object('closed_by', closing.id, 'attempted', new_row), ends_in, NULL, 'guard_terminal', old_row));
   END IF;
+  -- What was refused is not taken back either: readopt is owed no more.
   IF agent IS NOT NULL
-     AND NOT EXISTS (SELECT FROM reconciler.episode AS e WHERE e.binding_id = guard.binding AND e.session_id = key AND e.owed IS NOT NULL AND e.owed_until > reconciler.clock()
+     AND NOT EXISTS (SELECT FROM reconciler.episode AS e WHERE e.binding_id = guard.binding AND e.session_id = key AND e.owed = 'stop' AND e.owed_until > reconciler.clock()
                        AND (e.state, e.agent_id) = (ends_in, agent) AND e.runtime_id IS NOT DISTINCT FROM runtime AND e.created IS NOT DISTINCT FROM creation) THEN
     DELETE FROM reconciler.episode AS e WHERE e.binding_id = guard.binding AND e.session_id = key;
     INSERT INTO reconciler.episode (binding_id, session_id, state, agent_id, runtime_id, created, first_seen, entered, owed, owed_since, owed_until, next_attempt)
@@ -113,8 +114,8 @@ BEGIN
       ON CONFLICT DO NOTHING;
     PERFORM reconciler.wake_worker();
   END IF;
-  RAISE NOTICE 'session "%" was closed by the reconciler: it stays %', key, ends_in
-    USING DETAIL = format('The write of %s is refused by the guard of %I.%I; event %s closed the session.', coalesce(wanted, 'NULL'), about.schema_name, about.table_name, closing.id),
+  RAISE NOTICE 'session "%" was closed by the reconciler: it stays "%"', key, ends_in
+    USING DETAIL = format('The write of %s is refused by the guard of %I.%I; event %s closed the session.', coalesce('"' || wanted || '"', 'NULL'), about.schema_name, about.table_name, closing.id),
     HINT = format('undo_event(%s) brings it back; where its row was written since, hold_session(), the write, release_session().', closing.id);
   RETURN true;
 END $$;

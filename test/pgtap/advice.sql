@@ -113,6 +113,18 @@ SELECT is_empty($$SELECT FROM preflight() WHERE check_name = 'app.rooms: late re
 SELECT lives_ok($$SELECT set_hub('telling', 'http://127.0.0.1:1', 'streamspace')$$, 'one that can not');
 SELECT results_eq($$SELECT status, detail FROM preflight() WHERE check_name = 'app.rooms: late return'$$,
   $$VALUES ('warn', 'late_return is readopt for running, but hub profile streamspace can''t ask about a session: what is closed stays closed, and an agent that returns gets no stop')$$, 'readopt with that');
+-- A profile that can't be used is refused where it is written, and named where it stands nevertheless.
+INSERT INTO reconciler.hub_profile (name, definition) SELECT 'mine', definition FROM reconciler.hub_profile WHERE name = 'standard';
+SELECT lives_ok($$SELECT set_hub('telling', 'http://127.0.0.1:1', 'mine')$$, 'a profile of one''s own');
+SELECT is(pg_temp.refused(statement), '22023 / hub profile "mine".agent is missing / Mend its row in reconciler.hub_profile; docs/hub-profiles.md has its format.', statement)
+  FROM (VALUES ($$UPDATE reconciler.hub_profile SET definition = definition - 'agent' WHERE name = 'mine'$$)) AS v(statement);
+SELECT matches(pg_temp.refused($$INSERT INTO reconciler.hub_profile (name, definition) VALUES ('yours', '{}')$$), '^22023 / hub profile "yours"', 'a new one is, too');
+SELECT is_empty($$SELECT FROM preflight() WHERE check_name = 'hub telling' AND status = 'fail'$$, 'what is used is fine');
+SET LOCAL check_function_bodies = off;
+SELECT lives_ok($$UPDATE reconciler.hub_profile SET definition = definition - 'agent' WHERE name = 'mine'$$, 'a dump that is restored is believed');
+RESET check_function_bodies;
+SELECT results_eq($$SELECT detail, hint FROM preflight() WHERE check_name = 'hub telling' AND status = 'fail'$$,
+  $$VALUES ('hub profile "mine".agent is missing', 'Mend its row in reconciler.hub_profile; docs/hub-profiles.md has its format.')$$, '... and named');
 UPDATE reconciler.policy SET late_return = 'keep_terminated';
 SELECT is_empty($$SELECT FROM preflight() WHERE check_name = 'app.rooms: late return'$$, 'a stop needs no question');
 SELECT is(detach_sessions('rooms'), 'detached', 'next');
@@ -121,11 +133,14 @@ SELECT is_empty($$SELECT FROM attach_sessions('desks', options => '{"policies": 
 SELECT is(detach_sessions('desks'), 'detached', 'next');
 
 -- What is wrong with an option.
+CREATE TABLE leases (session_id text, last_seen_at integer);
 SELECT is(pg_temp.refused(format('SELECT attach_sessions(%L, options => %L)', 'desks', options)), said, options) FROM (VALUES
   ('{"policies": {"terminating": {"becomes": "running"}}}',
    '22023 / the policy of state "terminating" would write "running", in which no session has ended / Terminal states: terminated, failed, gone, deleted. / Add it in option "terminal_states", or give option "policies.terminating.becomes" one of them.'),
   ('{"agent_column": "updated_at"}',
    '42804 / column "updated_at" of table app.desks is a time, which names nothing / Its type is timestamp without time zone. / Name another column in option "agent_column", or null for none.'),
+  ('{"connections_table": "leases"}',
+   '55000 / table app.leases lacks columns that are needed of it / None fits: seen (last_seen_at is there, but its type integer is no timestamp). / Name another table in option "connections_table", or null for none.'),
   ('{"audit_table": "desks"}',
    '42809 / table app.desks is the sessions table itself / Option "audit_table" names it. Name another table, or null for none.'),
   ('{"key_column": "agent_id"}',

@@ -163,6 +163,8 @@ CREATE FUNCTION finding() RETURNS text LANGUAGE sql AS $$ SELECT status || ': ' 
 SELECT matches(finding(), '^ok: trigger session_reconciler_guard', 'preflight says that it is on');
 ALTER TABLE sessions DISABLE TRIGGER session_reconciler_guard;
 SELECT is(finding(), 'fail: guard_terminal is on, and its trigger, session_reconciler_guard, is disabled', 'or disabled');
+ALTER TABLE sessions ENABLE REPLICA TRIGGER session_reconciler_guard;
+SELECT is(finding(), 'fail: guard_terminal is on, and its trigger, session_reconciler_guard, fires for replicated rows only (ENABLE REPLICA)', 'or of no use');
 DROP TRIGGER session_reconciler_guard ON sessions;
 SELECT is(finding(), 'fail: guard_terminal is on, and its trigger, session_reconciler_guard, is missing', 'or missing');
 UPDATE reconciler.binding SET guard_terminal = true;

@@ -6,7 +6,7 @@ CREATE SCHEMA "Re conciler";
 CREATE EXTENSION session_reconciler SCHEMA "Re conciler";
 RESET client_min_messages;
 SET LOCAL search_path = "Re conciler", public;
-SELECT plan(55);
+SELECT plan(56);
 
 SELECT is_empty('SELECT * FROM reconciler_status()', 'nothing attached: no row');
 SELECT is_empty('SELECT * FROM reconciler_metrics()', 'nothing attached: no metric');
@@ -110,6 +110,10 @@ INSERT INTO public.sessions VALUES ('c1', 'terminating', 'a', now() - interval '
 SELECT results_eq($$ SELECT table_name, state, sessions, watched_by, threshold, over_threshold FROM session_coverage('public.sessions') $$,
   $$ VALUES ('public.sessions', 'running', 1::bigint, 'policy_off', '1 hour'::interval, 1::bigint), ('public.sessions', 'terminated', 1, 'terminal', NULL, NULL),
             ('public.sessions', 'terminating', 2, 'policy', '5 min', 1), ('public.sessions', 'thawing', 2, 'nothing', '1 hour', 1) $$, 'coverage by state');
+UPDATE reconciler.policy SET enabled = true, stuck_after = NULL WHERE state = 'running';
+SELECT results_eq($$ SELECT threshold, over_threshold, note FROM session_coverage('public.sessions') WHERE state = 'running' $$,
+  $$ VALUES (NULL::interval, NULL::bigint, 'looked at from the first sight') $$, 'what has no threshold is never over one');
+UPDATE reconciler.policy SET enabled = false WHERE state = 'running';
 SELECT results_eq($$ SELECT date_trunc('hour', oldest), note FROM session_coverage('public.sessions') WHERE state = 'thawing' $$,
   format($$ VALUES ('48:00'::interval, 'nothing closes them; no policy is for this state: INSERT INTO reconciler.policy (binding_id, state, becomes, enabled) VALUES (%s, ''thawing'', ''terminated'', false) adds one that is off') $$, pg_temp.id()), 'a state that no rule looks at');
 SELECT is((SELECT count(*) FROM session_coverage()), 4::bigint, 'NULL: every attached table');

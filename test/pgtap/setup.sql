@@ -49,6 +49,34 @@ SELECT is((SELECT columns->>'key' FROM reconciler.binding), 'id', 'the key that 
 SELECT is(detach_sessions('app.domains'), 'detached', 'detached');
 SELECT throws_ok($$SELECT attach_sessions('domains', options => '{"policies": {"terminating": {"becomes": "closed"}}}')$$, '22023', NULL, 'a state that the domain refuses');
 
+-- = is not defined of a domain over an enum: it is compared as the enum.
+CREATE TYPE steps AS ENUM ('pending', 'running', 'terminating', 'terminated');
+CREATE DOMAIN step AS steps CHECK (VALUE <> 'pending');
+CREATE TABLE stepping (id text PRIMARY KEY, state step NOT NULL, agent_id text, updated_at timestamptz);
+INSERT INTO stepping VALUES ('t', 'terminating', 'a', now() - interval '1 hour'), ('r', 'running', 'a', now());
+SELECT lives_ok($$SELECT attach_sessions('stepping', options => '{"mode": "enforce", "guard_terminal": true}')$$, 'a state of a domain over an enum');
+SELECT results_eq('SELECT session_id, state FROM stuck_sessions()', $$VALUES ('t', 'terminating')$$, 'it is scanned');
+SELECT results_eq('SELECT state, sessions FROM session_coverage()', $$VALUES ('running', 1::bigint), ('terminating', 1)$$, 'counted');
+SELECT is(request_termination('r', 'test'), 'requested', 'written');
+SELECT is(force_terminate_session('t', 'test'), 'terminated', 'and closed');
+SELECT is((SELECT outcome FROM undo_event((SELECT max(id) FROM reconciler.event WHERE kind = 'force'))), 'undone', 'and that undone');
+SELECT throws_ok(format('SELECT undo_event(%s, %L)', id, hold_for), state, said, hold_for)
+  FROM reconciler.event, (VALUES ('-1 s', '22023', 'hold_for must not be negative'), ('5000 years', '22023', 'hold_for is too long'), ('1000000 years', '22008', 'interval out of range')) AS v(hold_for, state, said)
+  WHERE kind = 'force';
+SELECT release_session('t', 'test'), force_terminate_session('t', 'test');
+ALTER TYPE steps RENAME VALUE 'terminating' TO 'ending';
+SELECT results_eq($$SELECT outcome, detail FROM undo_event((SELECT max(id) FROM reconciler.event WHERE kind = 'force'))$$,
+  $$VALUES ('not_undoable', 'a value of the event is none of the table any more: invalid input value for enum app.steps: "terminating"')$$, '... but not when its label was renamed');
+ALTER TYPE steps RENAME VALUE 'ending' TO 'terminating';
+SELECT hint AS ddl FROM preflight() WHERE check_name = 'app.stepping: index terminating' \gset
+SELECT is(:'ddl'::text, 'CREATE INDEX CONCURRENTLY ON app.stepping (updated_at, id) WHERE state::app.steps = ''terminating'';', 'DDL that is recommended fits');
+SELECT replace(:'ddl', ' CONCURRENTLY', '') AS ddl \gset
+:ddl
+SELECT is((SELECT status FROM preflight() WHERE check_name = 'app.stepping: index terminating'), 'ok', '... and is found');
+SELECT throws_like(format('INSERT INTO reconciler.policy (binding_id, state) SELECT binding_id, %L FROM reconciler.binding', 'stopped'), '"stopped" is no label of type app.steps', 'labels are those of the enum');
+SELECT is(detach_sessions('app.stepping'), 'detached', 'detached');
+SELECT throws_like($$SELECT attach_sessions('stepping', options => '{"terminal_states": ["over"]}')$$, '"over" is no label of type app.steps', '... when it is attached, too');
+
 -- Two tables of one name.
 CREATE SCHEMA other;
 CREATE TABLE app.twin (id integer PRIMARY KEY, state text);

@@ -21,6 +21,21 @@ sub in_database
 	return;
 }
 
+subtest 'a profile that can\'t be used' => sub {
+	my $hub = $r->hub('profile', '--profile', 'standard', '--token', 'a-secret-token');
+	$r->give_tokens($hub);
+	in_database('profile', $hub, {});
+	my $definition = $r->one("SELECT definition FROM reconciler.hub_profile WHERE name = 'standard'");
+	$r->do('SET check_function_bodies = off');    # as a dump does, which is believed
+	$r->do("UPDATE reconciler.hub_profile SET definition = '{}' WHERE name = 'standard'");
+	ok(!eval { $r->pass; 1 }, 'the pass fails');
+	like($r->one('SELECT last_error FROM reconciler_status()'), qr/^hub profile "standard"\..* is missing$/, '... and the status says why');
+	is($r->one("SELECT count(*) FROM preflight() WHERE check_name = 'public.sessions: last pass' AND status = 'fail'"), 1, '... preflight, too');
+	$r->do("UPDATE reconciler.hub_profile SET definition = ? WHERE name = 'standard'", $definition);
+	$r->pass;
+	is($r->one('SELECT last_error FROM reconciler_status()'), '', 'mended, it works');
+};
+
 subtest 'nonsense for an hour' => sub {
 	my $hub = $r->hub('nonsense', '--profile', 'standard', '--token', 'a-secret-token');
 	$r->give_tokens($hub);

@@ -101,6 +101,7 @@ subtest 'readopt' => sub {
 	is($r->state_of($_), 'terminated', "$_: stays closed") for qw(ended nobody-knows);
 	is_deeply([ map { "$_->{session_id} $_->{reason}" } sort { $a->{session_id} cmp $b->{session_id} } grep { $_->{session_id} ne 'on-late' } $r->events('late_report') ],
 		[ 'ended session gone', 'lives readopted' ], 'two events');
+	is($_->{evidence}{outcome}, $_->{reason}, "... whose evidence agrees: $_->{reason}") for $r->events('late_report');
 	is_deeply([ $r->column("SELECT changes->>'action' || ' > ' || (changes->'after'->>'state') FROM audit_log WHERE resource_id = 'lives' ORDER BY at") ],
 		[ 'force > terminated', 'readopt > running' ], '... and the application has it in its audit');
 	is($r->episode('nobody-knows')->{owed}, 'readopt', 'what nobody knows is asked about again');

@@ -101,18 +101,19 @@ subtest 'a table of one\'s own' => sub {
 	is($r->one('SELECT outcome FROM undo_event(?)', $force->{id}), 'undone', 'an undo passes');
 	is($r->state_of('undone'), 'running', '... and brings it back');
 
-	# A pass takes a session back that its agent still has; until the hub has been asked the late write is refused.
+	# A pass takes a session back that its agent still has, unless a late write of it was refused.
 	$r->do("UPDATE reconciler.policy SET late_return = 'readopt' WHERE state = 'running'");
 	$comes->('keeper');
-	$r->add_session('lives', 'keeper', state => 'running');
+	$r->add_session($_, 'keeper', state => 'running') for qw(lives writes);
 	$r->pass, $leaves->('keeper'), $r->pass;
 	$r->advance(31), $r->pass;
-	is($running->('lives'), 0, 'a late write is refused with readopt, too');
-	is($r->episode('lives')->{owed}, 'readopt', '... and the hub will be asked');
+	is($running->('writes'), 0, 'a late write is refused with readopt, too');
+	is($r->episode($_->[0])->{owed}, $_->[1], "$_->[0]: owed $_->[1]") for [ 'lives', 'readopt' ], [ 'writes', 'stop' ];
 	$hub->control(sessions => [ { id => 'lives', status => 'running', agent => 'keeper' } ]);
 	$comes->('keeper', '--report-sessions', 'false'), $r->pass;
-	is($r->state_of('lives'), 'running', 'which brings it back, past the guard');
-	is($running->('lives'), 1, 'and the application has it again');
+	is($r->state_of('lives'), 'running', 'the pass brings back what still runs, past the guard');
+	is($running->('lives'), 1, '... and the application has it again');
+	is($hub->seen_of('writes')->{accepted}, 1, 'what was refused gets its stop, whatever the hub says of it');
 
 	is_deeply([ $r->db->selectrow_array("SELECT label, value FROM reconciler.counter WHERE name = 'reconciler_guarded_total'") ],
 		[ '', scalar grep { $_->{reason} eq 'late_write' } $r->events('guard') ], 'passes have added up what was refused');
