@@ -64,7 +64,7 @@ class AgentHub {
   using Done = std::function<void(std::size_t, const Delivery&)>;
   virtual void dispatch(const Next& next, const Done& done) = 0;
 
-  // The longest that dispatch() may take to answer the last of `commands` that were just handed out, spacing aside.
+  // The longest that dispatch() may take to answer the last of `commands` that are handed out, spacing aside.
   virtual Duration longest_delivery(std::size_t commands) const = 0;
 
   // Progress of accepted commands by the hub's command id, and of sessions; absent from the result: unknown.

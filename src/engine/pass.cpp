@@ -358,14 +358,14 @@ std::vector<const Tracked*> Pass::send_round(const std::vector<const Tracked*>& 
   };
   std::vector<Sent> sent;
   std::vector<const Tracked*> left;
-  std::size_t asked = 0;
+  std::size_t asked = 0, returned = 0;
   const auto next = [&] {
     std::vector<Dispatch> sends;
     while (sends.empty() && asked < due.size()) {
       const auto from = due.begin() + static_cast<std::ptrdiff_t>(asked);
       std::vector<const Tracked*> wanted(from, from + static_cast<std::ptrdiff_t>(std::min(chunk, due.size() - asked)));
       asked += wanted.size();
-      for (Claim& claim : store_.claim(start_, wanted, hub_->longest_delivery(wanted.size()))) {
+      for (Claim& claim : store_.claim(start_, wanted, hub_->longest_delivery(sent.size() - returned + wanted.size()))) {
         const Tracked* tracked = std::exchange(wanted[claim.index], nullptr);
         sends.push_back(dispatch_of(*tracked, claim));
         sent.push_back({tracked, std::move(claim)});
@@ -385,6 +385,7 @@ std::vector<const Tracked*> Pass::send_round(const std::vector<const Tracked*>& 
   };
   hub_->dispatch(next, [&](std::size_t index, const Delivery& delivery) {
     const Sent& one = sent[index];
+    ++returned;
     answered.push_back({one.tracked, one.claim.command_id, one.claim.attempt, delivery, false, one.claim.lease});
     if (answered.size() >= chunk || waiter_.uptime() - since >= seconds(1)) flush();
   });

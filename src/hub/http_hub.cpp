@@ -100,7 +100,7 @@ void HttpHub::dispatch(const Next& next, const Done& done) {
 Duration HttpHub::longest_delivery(std::size_t commands) const {
   const HubOptions& o = impl_->options;
   const std::size_t tries = o.addresses.size() + static_cast<std::size_t>(o.fresh_connection_tries) + 1;  // and one after a 401
-  const std::size_t rounds = commands / static_cast<std::size_t>(std::max(1, o.max_in_flight)) + 3;  // one in flight before them, one waiting, one begun
+  const std::size_t rounds = commands / static_cast<std::size_t>(std::max(1, o.max_in_flight)) + 1;
   return (o.total_timeout + milliseconds(50)) * static_cast<std::int64_t>(tries * rounds) + seconds(5);
 }
 
