@@ -1,7 +1,8 @@
 // The engine's Store over SPI. Reads and writes of the user's tables run as the table's owner in a restricted
 // block (or, for Look functions, with the caller's own rights); ours run as the extension's owner.
 //
-//   store_scan.cpp      scan and episodes
+//   store_scan.cpp      sessions, with their commands
+//   store_episodes.cpp  their episodes
 //   store_evidence.cpp  agents, evidence, the hub's instances
 //   store_attempts.cpp  claim, record, progress, quarantine
 //   store_finish.cpp    close with event and audit; what would be done
