@@ -38,19 +38,24 @@ class Table {
 
  private:
   Table(Oid relation, const std::string& name) {
-    // Of a domain the type below it: its checks are for what is written, and are functions of its owner.
-    for (Rows::Row row : query("SELECT n.nspname, c.relname, a.attname, format_type(b.oid, -1) AS type, b.oid = 'timestamp'::regtype AS naive, b.oid = 'timestamptz'::regtype AS zoned,"
-                               " t.typtype = 'd' AND EXISTS (SELECT FROM pg_enum e WHERE e.enumtypid = b.oid) AS enum_domain"
-                               " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid,"
-                               " LATERAL (SELECT CASE WHEN t.typtype <> 'd' THEN t.oid ELSE (WITH RECURSIVE below AS (SELECT t.typbasetype AS oid"
-                               "   UNION ALL SELECT u.typbasetype FROM below d JOIN pg_type u ON u.oid = d.oid AND u.typtype = 'd')"
-                               "  SELECT u.oid FROM below d JOIN pg_type u ON u.oid = d.oid AND u.typtype <> 'd') END AS oid) AS b"
+    for (Rows::Row row : query_by_oid("SELECT n.nspname, c.relname, a.attname, t.oid AS type_oid, format_type(t.oid, -1) AS type, t.oid = 'timestamp'::regtype AS naive, t.oid = 'timestamptz'::regtype AS zoned,"
+                               " t.typtype = 'd' AS domain"
+                               " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid"
                                " WHERE c.oid = coalesce(nullif($1, 0), to_regclass($2)::oid) AND a.attnum > 0 AND NOT a.attisdropped",
                                {Param::oid(relation), Param::text(name)})) {
       if (qualified_.empty()) qualified_ = quote_identifier(row.view("nspname")) + "." + quote_identifier(row.view("relname"));
       const std::string column = row.text("attname");
-      columns_[column] = Column{column, row.text("type"), row.boolean("naive"), row.boolean("zoned"), row.boolean("enum_domain")};
+      columns_[column] = row.boolean("domain") ? of_domain(column, static_cast<Oid>(row.integer("type_oid"))) : Column{column, row.text("type"), row.boolean("naive"), row.boolean("zoned")};
     }
+  }
+
+  // By the type below it: its checks are for what is written, and are functions of its owner.
+  static Column of_domain(const std::string& column, Oid domain) {
+    const Rows base = query("WITH RECURSIVE below AS (SELECT t.oid, t.typtype, t.typbasetype FROM pg_type t WHERE t.oid = $1"
+                            "   UNION ALL SELECT t.oid, t.typtype, t.typbasetype FROM below d JOIN pg_type t ON t.oid = d.typbasetype WHERE d.typtype = 'd')"
+                            " SELECT format_type(oid, -1) AS type, oid = 'timestamp'::regtype AS naive, oid = 'timestamptz'::regtype AS zoned, typtype = 'e' AS enum FROM below WHERE typtype <> 'd'",
+                            {Param::oid(domain)});
+    return {column, base.only().text("type"), base.only().boolean("naive"), base.only().boolean("zoned"), base.only().boolean("enum")};
   }
 
   std::string qualified_;

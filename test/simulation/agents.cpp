@@ -10,7 +10,7 @@ struct World::Replica {
   Time at;
   Database db;
   Invariants invariants;
-  std::map<std::string, Time> row_since;
+  std::map<std::string, Time> agentless_since;
 };
 
 void World::set_online(Agent& agent, bool alive, bool cut) {
@@ -228,7 +228,7 @@ void World::server_suffers() {
   if (shape_.has(Fault::failover) && trouble_.chance(30)) {
     if (!shape_.has(Fault::lost_tail) || trouble_.chance(300)) return fail_over(nullptr);
     // From here on nothing reaches the replica.
-    const auto replica = std::make_shared<Replica>(Replica{now_, db_, invariants_, row_since_});
+    const auto replica = std::make_shared<Replica>(Replica{now_, db_, invariants_, agentless_since_});
     after(trouble_.between(milliseconds(20), seconds(20)), [this, replica] { fail_over(replica.get()); });
   } else if (shape_.has(Fault::restart) && trouble_.chance(50)) {
     server_restarts();
@@ -251,7 +251,7 @@ void World::fail_over(const Replica* replica) {
     tell("failover: what was committed in the last " + span(now_ - replica->at) + " is lost");
     const std::int64_t last_command = db_.last_command;  // keys are random: none comes twice
     db_ = replica->db, db_.last_command = last_command;
-    row_since_ = replica->row_since;
+    agentless_since_ = replica->agentless_since;
     invariants_.go_back_to(replica->invariants);
     lost_.emplace_back(replica->at, now_);
   }

@@ -90,8 +90,8 @@ void Invariants::check_alive(const Closing& closing) {
   const Binding& binding = world_.db().binding;
   const Policy* policy = binding.policy(s.state);
   if (closing.verdict.rule == "no_agent") {
-    if (!world_.stepped() && world_.now() - world_.row_since(s.key) < policy->gone_after - slack)
-      violated("alive", cat({s.key, " is without an agent for ", span(world_.now() - world_.row_since(s.key)), " only"}));
+    if (!world_.stepped() && world_.now() - world_.agentless_since(s.key) < policy->gone_after - slack)
+      violated("alive", cat({s.key, " is without an agent for ", span(world_.now() - world_.agentless_since(s.key)), " only"}));
     return;
   }
   const Agent* agent = closing.verdict.rule == "agent_gone" ? world_.agent(*s.agent) : nullptr;

@@ -31,7 +31,7 @@ void World::create(const std::string& key, const std::string& state) {
   s.created = std::to_string(unix_micros(now_));
   if (!people_.chance(50)) s.entered = db_.clock - (state == "pending" ? Duration(0) : people_.between(Duration(0), hours(1)));
   if (s.agent && state != "pending") agent.runs[key] = {now_, state == "hibernated", false};
-  db_.rows[key] = row, row_since_[key] = now_;
+  db_.rows[key] = row, agentless_since_[key] = now_;
   if (s.agent && state == "pending") command(key, "start_session");
   if (s.agent && state == "terminating" && people_.chance(700)) command(key, "stop_session");
 }
@@ -42,7 +42,7 @@ void World::write_row(const std::string& key, const std::function<void(Row&)>& c
   change(row);
   if (same_identity(before.session, row.session)) return;
   tell("the application: " + key + " is " + row.session.state + " of " + row.session.agent.value_or("nobody"));
-  row_since_[key] = now_;
+  if (before.session.agent || before.session.created != row.session.created) agentless_since_[key] = now_;
   if (row.session.entered) row.session.entered = db_.clock;
   invariants_.row_changed(key, db_.binding.terminal(before.session.state) || before.session.agent != row.session.agent);
 }
@@ -147,9 +147,9 @@ int World::retries_asked(const std::string& key) const {
   return found == retries_asked_.end() ? 0 : found->second;
 }
 
-Time World::row_since(const std::string& key) const {
-  const auto found = row_since_.find(key);
-  return found == row_since_.end() ? now_ : found->second;
+Time World::agentless_since(const std::string& key) const {
+  const auto found = agentless_since_.find(key);
+  return found == agentless_since_.end() ? now_ : found->second;
 }
 
 }  // namespace reconciler::simulation

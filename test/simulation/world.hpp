@@ -76,7 +76,7 @@ class World {
   bool goes_wrong(Fault fault, int per_mille) { return stormy() && shape_.has(fault) && network_.chance(per_mille); }
   bool stormy() const { return now_ < calm_from_; }
   Time calm_from() const { return calm_from_; }
-  Time row_since(const std::string& key) const;  // the row has had its identity for so long
+  Time agentless_since(const std::string& key) const;  // the row has named no agent since then, whatever its states
   bool lost_commits_at(Time) const;
   int retries_asked(const std::string& key) const;
   std::int64_t allowances() const { return allowances_; }
@@ -142,7 +142,7 @@ class World {
   Time now_, calm_from_, end_, worker_due_;
   Duration offset_{0};
   bool trace_, stepped_ = false, calm_ = false;
-  std::map<std::string, Time> row_since_;
+  std::map<std::string, Time> agentless_since_;
   std::map<std::string, int> retries_asked_;
   std::vector<std::pair<Time, Time>> lost_;  // what was committed then is no more
   std::int64_t allowances_ = 0, passes_begun_ = 0, commands_made_ = 0, sessions_made_ = 0;
