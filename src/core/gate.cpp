@@ -35,13 +35,15 @@ Gated gate(const Verdict& verdict, const Policy* policy, const Episode& episode,
   if (gates.paused_everything || (gates.paused && verdict.action != Action::finalize)) return {Blocked::pause, {}, {}};
 
   // A row that could not be written is not tried with every pass: it would spoil its batch each time.
-  const bool rests = closes(verdict) && episode.write_failed && !episode.retry_requested;
+  const bool rests = (closes(verdict) || verdict.action == Action::reassign) && episode.write_failed && !episode.retry_requested;
   if (rests && now < *episode.write_failed + hours(1))
     return {Blocked::quarantine, *episode.write_failed + hours(1),
             cat({"its row could not be written ", span(elapsed(*episode.write_failed, now)), " ago: ", episode.write_error})};
 
+  // A hub that has just started knows few agents: they are neither lost, nor are those that it knows to take over from all others.
+  const bool infers = verdict.action == Action::force || verdict.action == Action::reassign;
+  if (infers && gates.grace_until && *gates.grace_until > now) return {Blocked::start_grace, gates.grace_until, {}};
   if (verdict.action != Action::force) return {};
-  if (gates.grace_until && *gates.grace_until > now) return {Blocked::start_grace, gates.grace_until, {}};
   // What a user asked for has its own rate and is no part of the latch.
   const bool users_wish = policy && policy->user_requested;
   if (gates.brake_tripped && !users_wish && gates.allowance <= 0) return {Blocked::brake, {}, {}};

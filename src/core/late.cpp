@@ -21,7 +21,8 @@ Answer late_agent(const Facts& f, std::string* why) {
   const std::string owed = cat({"the session was closed; ", stop ? "a stop is owed" : "it is taken back if it still runs",
                                 episode.owed_until ? cat({", until ", instant(*episode.owed_until)}) : std::string()});
   if (why) *why = cat({owed, "; ", describe_evidence(f)});
-  if (agent_presence(f) != Presence::present)
+  const auto other = takes_what_is_owed(f);
+  if (agent_presence(f) != Presence::present && !other)
     return wait(stop ? Action::retry : Action::wait, {}, Blocked::none, cat({owed, ", once ", agent_name(f), " is there"}));
   if (!stop) return wait(Action::wait, {}, Blocked::none, cat({owed, "; ", agent_name(f), " is there and the hub is asked about it"}));
 
@@ -34,7 +35,8 @@ Answer late_agent(const Facts& f, std::string* why) {
   if (due > f.now) return wait(Action::retry, due, Blocked::none, cat({owed, "; the next try follows in ", span(due - f.now)}));
   Verdict verdict;
   verdict.action = Action::retry;
-  verdict.text = cat({owed, "; ", agent_name(f), " is there"});
+  verdict.to_agent = other.value_or("");
+  verdict.text = cat({owed, "; ", other ? cat({"agent ", in_quotes(*other), " of its pool"}) : agent_name(f), " is there"});
   return verdict;
 }
 

@@ -19,13 +19,6 @@ std::string try_of(const Facts& f) {
               f.policy->retry_action});
 }
 
-// No try before this. A time further ahead than any backoff was written by a clock that was wrong.
-Time not_before(const Facts& f) {
-  const Time next = f.episode.next_attempt.value_or(f.now);
-  if (retry_requested(f) || next > plus(f.now, longest_backoff(*f.policy))) return f.now;
-  return next;
-}
-
 // The application's own command of the kind that we would send.
 const Command* applications_command(const Facts& f) {
   if (!f.commands) return nullptr;
@@ -39,11 +32,17 @@ bool startable(const Facts& f) {
   return start && start->sendable && !start_taken_over(f);
 }
 
-// An open command, until when, and who sent it.
-struct Open { Time until; std::string text; };
-
 void keep_longer(std::optional<Open>& open, Time until, std::string text) {
   if (!open || until > open->until) open = Open{until, std::move(text)};
+}
+
+}  // namespace
+
+// No try before this. A time further ahead than any backoff was written by a clock that was wrong.
+Time not_before(const Facts& f) {
+  const Time next = f.episode.next_attempt.value_or(f.now);
+  if (retry_requested(f) || next > plus(f.now, longest_backoff(*f.policy))) return f.now;
+  return next;
 }
 
 std::optional<Open> open_command(const Facts& f) {
@@ -73,8 +72,6 @@ std::optional<Open> open_command(const Facts& f) {
   }
   return open;
 }
-
-}  // namespace
 
 Answer command_open(const Facts& f, std::string* why) {
   if (f.policy->retry_action.empty()) {

@@ -18,6 +18,9 @@ Answer late_agent(const Facts&, std::string* why);
 // verdict.cpp
 Answer policy_off(const Facts&, std::string* why);
 Answer fresh(const Facts&, std::string* why);
+// sibling.cpp
+Answer agent_replaced(const Facts&, std::string* why);
+Answer sibling_due(const Facts&, std::string* why);
 // completion.cpp
 Answer completion_proven(const Facts&, std::string* why);
 // orphan.cpp
@@ -55,6 +58,13 @@ Time quiet_at(const Facts&, Duration known_for);
 // An end that is inferred for that long: the force, or what it waits for.
 Verdict inferred(const Facts&, Duration known_for, Verdict force);
 
+// Another agent of its pool that gets the stop which is owed for it.
+std::optional<std::string> takes_what_is_owed(const Facts&);
+// An open command, until when, and who sent it.
+struct Open { Time until; std::string text; };
+std::optional<Open> open_command(const Facts&);
+// No try before this.
+Time not_before(const Facts&);
 // retry_session() was called and no try, and no quarantine, has come since.
 bool retry_requested(const Facts&);
 // Since when the session is in its state; never after now.

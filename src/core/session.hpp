@@ -59,6 +59,8 @@ struct Episode {
   std::string incarnation;          // of the agent that has it, as far as we saw it there; '' = not known
   std::optional<Time> session_running;  // the hub, or the agent by completing our start, said last that it runs
   std::optional<Time> start_failed;     // the agent failed our start; last_result has its words
+  std::optional<std::string> sent_to;   // another agent of the pool that the last try went to; empty: its own
+  int siblings = 0;                     // tries that went to other agents
   Owed owed = Owed::nothing;        // the session was closed by us, its agent comes back
   std::optional<Time> owed_until;   // … by then, or never
 };

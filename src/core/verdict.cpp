@@ -138,8 +138,10 @@ constexpr std::array table{
     Rule{"terminal", "the session has ended", rules::terminal, false},
     Rule{"held", "an operator holds it", rules::held, false},
     Rule{"completion_proven", "it is proven to have ended, or to be where it was going", rules::completion_proven, false},
+    Rule{"agent_replaced", "its agent is gone or drained, and what it runs in lives on", rules::agent_replaced, false},
     Rule{"policy_off", "nothing watches its state", rules::policy_off, false},
     Rule{"fresh", "not long enough in its state", rules::fresh, true},
+    Rule{"sibling_due", "another agent of its pool can do it", rules::sibling_due, true},
     Rule{"no_agent", "it names no agent", rules::no_agent, true},
     Rule{"agent_gone", "its agent is gone for long enough", rules::agent_gone, true},
     Rule{"agent_gone_waiting", "its agent is gone, not yet for long enough", rules::agent_gone_waiting, true},
@@ -198,6 +200,8 @@ bool ignored_last_try(const Facts& f) {
 
 bool is_stuck(const Facts& facts, const Verdict& verdict) {
   if (facts.terminal) return false;
+  // What leaves a drained agent is not stuck.
+  if (verdict.rule == "agent_replaced") return rules::agent_presence(facts) == Presence::gone;
   if (verdict.action != Action::wait || facts.episode.quarantined || verdict.rule == "other_incarnation") return true;
   if (rules::completion_of(facts, nullptr)) return true;  // as it was, although the opposite is proven
   if (!facts.policy) return false;

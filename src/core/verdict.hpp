@@ -9,6 +9,7 @@
 
 #include "core/evidence.hpp"
 #include "core/policy.hpp"
+#include "core/pool.hpp"
 #include "core/session.hpp"
 
 namespace reconciler {
@@ -34,6 +35,7 @@ struct Facts {
   const AgentEvidence* agent = nullptr;    // nullptr: never asked
   const CommandHistory* commands = nullptr;// nullptr: the binding has no command table
   const Hold* hold = nullptr;
+  const PoolFacts* pool = nullptr;         // nullptr: it is of no pool, or its own agent is all that matters now
   EvidenceLimits limits;
   Time now{};
 };
@@ -48,6 +50,8 @@ struct Verdict {
   std::string reason;                  // finalize, force, quarantine: of the change
   std::optional<Time> quiet_since;     // finalize, force: written only if the row shows no sign of life after this
   Owed owes = Owed::nothing;           // finalize, force: what is to be done once its agent is there
+  std::string to_agent;                // reassign: who gets it; retry: who gets the command, '' = its own agent
+  bool sends = false;                  // reassign: with a command, and only once it is accepted
   std::string text;                    // one sentence for people
 };
 

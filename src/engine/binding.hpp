@@ -19,6 +19,7 @@ struct Binding {
   std::optional<std::string> hub; // reconciler.hub
   std::vector<Policy> policies;
   std::vector<std::string> terminal_states;
+  bool pools = false;         // sessions belong to pools of agents
   bool agent_mapped = true;
   bool agents_table = false;      // heartbeat and approval come from an attached table
   bool commands_table = false;    // the application's own commands are on record

@@ -29,7 +29,7 @@ nlohmann::json command_json(const Command& command) {
 
 }  // namespace
 
-Facts facts_of(const Binding& binding, const Observer& observer, const Tracked& tracked, bool hub_set, Time now) {
+Facts facts_of(const Binding& binding, const Observer& observer, const Tracked& tracked, bool hub_set, Time now, const PoolFacts* pool) {
   return Facts{.session = tracked.session,
                .episode = tracked.episode,
                .policy = binding.policy(tracked.session.state),
@@ -40,6 +40,7 @@ Facts facts_of(const Binding& binding, const Observer& observer, const Tracked& 
                .agent = observer.of(tracked.session.agent),
                .commands = binding.commands_table ? &tracked.commands : nullptr,
                .hold = tracked.hold ? &*tracked.hold : nullptr,
+               .pool = pool,
                .limits = binding.limits,
                .now = now};
 }
@@ -54,6 +55,8 @@ std::string evidence_json(const Facts& facts, const Verdict& verdict) {
     if (facts.policy->stuck_after) out["stuck_after_seconds"] = in_seconds(*facts.policy->stuck_after);
     out["gone_after_seconds"] = in_seconds(facts.policy->gone_after);
   }
+  if (facts.pool) out["pool"] = facts.pool->name;
+  if (!verdict.to_agent.empty()) out["to_agent"] = verdict.to_agent;
   if (facts.commands && facts.commands->newest_stop) out["newest_stop"] = command_json(*facts.commands->newest_stop);
   // Foreign text may not be UTF-8; an event must not fail for it.
   return out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
@@ -63,6 +66,8 @@ std::string command_for(const Binding& binding, const Tracked& tracked) {
   const Policy* policy = binding.policy(tracked.session.state);
   return tracked.episode.owed == Owed::stop || !policy ? "stop_session" : policy->retry_action;
 }
+
+const std::string& agent_for(const Tracked& tracked) { return tracked.goes_to ? tracked.goes_to->agent : *tracked.session.agent; }
 
 std::string would_mark(const Verdict& verdict) {
   return std::string(verdict.rule) + " " + to_string(verdict.action);

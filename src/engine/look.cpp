@@ -4,6 +4,7 @@
 
 #include "core/text.hpp"
 #include "engine/facts.hpp"
+#include "engine/siblings.hpp"
 
 namespace reconciler {
 namespace {
@@ -14,8 +15,10 @@ void look_at_batch(Store& store, Observer& observer, const Gates& gates, const s
   for (const Tracked& tracked : batch)
     if (tracked.session.agent) agents.insert(*tracked.session.agent);
   observer.load(agents);
+  Siblings siblings(store, observer);
+  siblings.consider(batch, false);
   for (const Tracked& tracked : batch) {
-    const Facts facts = facts_of(store.binding(), observer, tracked, store.binding().hub.has_value(), at);
+    const Facts facts = facts_of(store.binding(), observer, tracked, store.binding().hub.has_value(), at, siblings.of(tracked));
     show(look_at(gates, tracked, facts));
   }
 }
@@ -44,6 +47,9 @@ void look_at_all(Store& store, Time at, const std::function<void(const Seen&)>& 
   }
   for (Cursor cursor; !cursor.done;)
     look_at_batch(store, observer, gates, store.scan_owed(cursor), at, show);
+  if (store.binding().pools)
+    for (Cursor cursor; !cursor.done;)
+      look_at_batch(store, observer, gates, store.scan_leaving(cursor), at, show);
   if (!store.binding().commands_table) return;
   for (Cursor cursor; !cursor.done;)
     look_at_batch(store, observer, gates, store.scan_completed(cursor), at, show);

@@ -13,6 +13,7 @@ namespace reconciler {
 struct Pass::Batch {
   std::vector<Closing> finalize, force_user, force_inferred, would;
   std::vector<const Tracked*> newly_stuck, met;
+  std::vector<Handover> hand_over;
   std::vector<Tracked*> retry;
 };
 
@@ -24,7 +25,7 @@ constexpr std::size_t most_retries = 2000;
 bool needs_evidence(const Binding& binding, const Tracked& tracked, Time now) {
   if (!tracked.session.agent) return false;
   if (tracked.hold && tracked.hold->until > now) return false;
-  if (tracked.episode.owed != Owed::nothing) return true;
+  if (tracked.episode.owed != Owed::nothing || tracked.leaves) return true;
   const Policy* policy = binding.policy(tracked.session.state);
   if (!policy || !policy->enabled) return false;
   return !policy->stuck_after || tracked.episode.retry_requested ||
@@ -58,6 +59,7 @@ PassEnd Pass::run(bool ask_again) {
     occupied_ = store_.occupied();
     sweep_policies(Sweep::all_but_inferred_forces);
     sweep_completed();
+    sweep_leaving();
     force_inferred();
     if (ask_again && !unknown_agents_.empty() && hub_) {
       waiter_.wait(-1, store_.binding().limits.observation_spacing);
@@ -122,6 +124,17 @@ void Pass::sweep_completed() {
   }
 }
 
+// Agents that are being emptied: their sessions go to others, whatever state nothing is sent for they are in.
+void Pass::sweep_leaving() {
+  if (!store_.binding().pools) return;
+  Cursor cursor;
+  while (!cursor.done) {
+    std::vector<Tracked> batch = store_.scan_leaving(cursor);
+    if (!batch.empty()) handle(batch, Sweep::leaving);
+  }
+  store_.note_drained(start_);
+}
+
 void Pass::sweep_owed() {
   Cursor cursor;
   while (!cursor.done) {
@@ -143,6 +156,7 @@ void Pass::handle(std::vector<Tracked>& batch, Sweep sweep) {
   } else {
     observer_.load(agents);
   }
+  siblings_.consider(batch, may_ask());
   Batch sorted;
   for (Tracked& tracked : batch) sort_verdict(tracked, sweep, sorted);
   if (sweep == Sweep::inferred_forces_only)
@@ -224,9 +238,10 @@ void Pass::ask_progress(std::vector<Tracked>& batch) {
 
 void Pass::sort_verdict(Tracked& tracked, Sweep sweep, Batch& batch) {
   const Time now = store_.now();
-  const Facts facts = facts_of(store_.binding(), observer_, tracked, hub_ != nullptr, now);
+  const Facts facts = facts_of(store_.binding(), observer_, tracked, hub_ != nullptr, now, siblings_.of(tracked));
   Verdict verdict = judge(facts);
-  if (sweep == Sweep::all_but_inferred_forces) {
+  // Those whose state has a policy were counted by its own sweep.
+  if (sweep == Sweep::all_but_inferred_forces || (sweep == Sweep::leaving && !(facts.policy && facts.policy->enabled))) {
     ++end_.scanned;
     if (is_stuck(facts, verdict)) {
       ++end_.stuck, ++end_.stuck_by_state[tracked.session.state];
@@ -240,6 +255,7 @@ void Pass::sort_verdict(Tracked& tracked, Sweep sweep, Batch& batch) {
   if (verdict.blocked_by == Blocked::contradiction && !noted && sweep == Sweep::all_but_inferred_forces)
     batch.would.push_back({&tracked, verdict, evidence_json(facts, verdict)});
   if (verdict.action == Action::wait) return due_at(verdict.due);
+  if (sweep == Sweep::leaving && verdict.action != Action::reassign) return;
 
   const Gated gated = gate(verdict, facts.policy, tracked.episode, start_.gates, now);
   if (gated.by == Blocked::observe_mode) {
@@ -264,8 +280,15 @@ void Pass::sort_verdict(Tracked& tracked, Sweep sweep, Batch& batch) {
       }
       break;
     }
+    case Action::reassign:
+      if (!verdict.sends) {
+        batch.hand_over.push_back({&tracked, verdict, evidence_json(facts, verdict)});
+        break;
+      }
+      [[fallthrough]];
     case Action::retry:
-      tracked.ignored = ignored_last_try(facts);
+      if (verdict.to_agent.empty()) tracked.ignored = ignored_last_try(facts);
+      else tracked.goes_to = {verdict.to_agent, verdict, evidence_json(facts, verdict)};
       batch.retry.push_back(&tracked);
       break;
     case Action::quarantine:
@@ -282,6 +305,11 @@ void Pass::act(Batch& batch) {
   if (!batch.would.empty()) store_.note_would(start_, batch.would);
   close(batch.finalize, Budget::none);
   close(batch.force_user, Budget::user_requested);
+  if (!batch.hand_over.empty()) {
+    const Store::Finished done = store_.hand_over(start_, batch.hand_over);
+    end_.reassigned += done.closed, end_.skipped += done.skipped;
+    due_at(done.budget_frees);
+  }
   if (!hub_) return;
   // Collected over batches: the hub is waited for once, not once for each of them.
   for (Tracked* tracked : batch.retry) retries_.push_back(std::move(*tracked));
@@ -396,7 +424,7 @@ std::vector<const Tracked*> Pass::send_round(const std::vector<const Tracked*>& 
 Dispatch Pass::dispatch_of(const Tracked& tracked, const Claim& claim) const {
   const Session& session = tracked.session;
   return {.command = {.command_id = claim.command_id,
-                      .agent = *session.agent,
+                      .agent = agent_for(tracked),
                       .action = command_for(store_.binding(), tracked),
                       .session = session.key,
                       .runtime = session.runtime.value_or(""),

@@ -10,6 +10,7 @@
 
 #include "engine/hub.hpp"
 #include "engine/observe.hpp"
+#include "engine/siblings.hpp"
 #include "engine/store.hpp"
 #include "engine/wait.hpp"
 
@@ -25,13 +26,14 @@ class Pass {
   PassEnd run(bool ask_again);
 
  private:
-  enum class Sweep { all_but_inferred_forces, inferred_forces_only };
+  enum class Sweep { all_but_inferred_forces, inferred_forces_only, leaving };
   struct Batch;  // verdicts of one scan, sorted by what is to be done
 
   void sweep_policies(Sweep);
   bool look_ahead(const std::string& state);
   void sweep_completed();
   void sweep_owed();
+  void sweep_leaving();
   // A copy whose identity is not confirmed asks nobody.
   bool may_ask() const { return start_.gates.identity_confirmed && !start_.gates.safe_mode; }
   void handle(std::vector<Tracked>&, Sweep);
@@ -51,6 +53,7 @@ class Pass {
   AgentHub* hub_;
   Waiter& waiter_;
   Observer observer_{store_, hub_};
+  Siblings siblings_{store_, observer_};
   PassStart start_;
   PassEnd end_;
   ForcesDue forces_due_;                // inferred ones, counted in the first sweep, judged before the second

@@ -28,6 +28,10 @@ struct Tracked {
   Episode episode;
   std::optional<Hold> hold;
   CommandHistory commands;
+  bool leaves = false;   // its agent is being emptied, or a person planned that another one gets it
+  // Whom the next command is sent to where that is not its own agent, and the verdict that says so.
+  struct Elsewhere { std::string agent; Verdict verdict; std::string evidence; };
+  std::optional<Elsewhere> goes_to{};
   bool ignored = false;  // its agent accepted the last try and let its time pass: counted when the next one is claimed
 };
 
@@ -74,8 +78,28 @@ struct Attempt {
   std::optional<Time> lease;  // of the claim; empty where it was looked up
 };
 
+// A session's pool.
+struct Pooled {
+  int id = 0;
+  std::string name;
+  bool runtimes_outlive_agents = false;
+};
+
+// An agent that takes sessions, as the registry has it.
+struct PoolAgent {
+  std::string id;
+  std::int64_t load = 0, capacity = 0;
+};
+
+// A session that another agent gets, without a command.
+struct Handover {
+  const Tracked* tracked = nullptr;
+  Verdict verdict;
+  std::string evidence;
+};
+
 struct PassEnd {
-  std::int64_t scanned = 0, stuck = 0, retried = 0, finalized = 0, forced = 0, quarantined = 0, skipped = 0;
+  std::int64_t scanned = 0, stuck = 0, retried = 0, reassigned = 0, finalized = 0, forced = 0, quarantined = 0, skipped = 0;
   std::int64_t hub_requests = 0, hub_failed = 0;
   Duration hub_time{0};
   std::optional<Time> next_due;
@@ -143,6 +167,18 @@ class Store {
   // lately, are too many, and releases it when a lost agent is back. Empty: none; else what sets their pace.
   virtual std::optional<Losses> may_force(const PassStart&, const ForcesDue&) = 0;
   virtual Paced take_pace(Losses, std::int64_t wanted) = 0;
+
+  // The pools of these sessions, by key; absent: none. Where the binding's `pools` is on.
+  virtual std::map<std::string, Pooled> pools_of(const std::vector<const Tracked*>&) = 0;
+  // Agents that take sessions of a pool, the least loaded first, at most `limit`: of the pool, then of those that can do the same.
+  virtual std::vector<PoolAgent> takers(int pool, std::int64_t limit) = 0;
+  // The next sessions of agents that are being emptied: drained, or lost with what they ran living on.
+  virtual std::vector<Tracked> scan_leaving(Cursor&) = 0;
+  // Writes the new agent where the row still is what the verdict rested on and that agent has room, with event, audit row
+  // and loads in one transaction.
+  virtual Finished hand_over(const PassStart&, const std::vector<Handover>&) = 0;
+  // Agents whose last session has left them are drained.
+  virtual void note_drained(const PassStart&) = 0;
 
   // Remembers which incarnation of its agent has each of these sessions.
   virtual void note_incarnations(const std::vector<const Tracked*>&) = 0;

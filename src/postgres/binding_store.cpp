@@ -252,8 +252,10 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
     out.mapping.ending_states.push_back(policy.becomes);
     out.mapping.watched_states.push_back(policy.state);
     if (policy.enabled) out.mapping.enabled_states.push_back(policy.state);
+    if (!policy.retry_action.empty() || !policy.awaits.empty()) out.mapping.commanded_states.push_back(policy.state);
   }
   b.agent_mapped = out.mapping.sessions.agent.has_value();
+  b.pools = b.agent_mapped && row.boolean("pools");
   b.agents_table = out.mapping.agents.has_value();
   b.commands_table = out.mapping.commands.has_value();
   return out;

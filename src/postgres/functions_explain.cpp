@@ -4,6 +4,7 @@
 #include "core/text.hpp"
 #include "engine/facts.hpp"
 #include "engine/look.hpp"
+#include "engine/siblings.hpp"
 #include "postgres/cells.hpp"
 #include "postgres/clock.hpp"
 #include "postgres/hub_factory.hpp"
@@ -156,7 +157,9 @@ RECONCILER_SQL_FUNCTION(explain_session) {
     const Time now = database_now();
     Observer observer(store, nullptr);
     if (tracked->session.agent) observer.load({*tracked->session.agent});
-    const Facts facts = facts_of(store.binding(), observer, *tracked, store.binding().hub.has_value(), now);
+    Siblings siblings(store, observer);
+    siblings.consider({*tracked}, false);
+    const Facts facts = facts_of(store.binding(), observer, *tracked, store.binding().hub.has_value(), now, siblings.of(*tracked));
     const Seen seen = look_at(store.peek().gates, *tracked, facts);
     explain_inputs(steps, store.attached(), seen);
     std::vector<TraceStep> trace;

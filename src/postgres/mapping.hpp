@@ -60,6 +60,7 @@ struct Mapping {
   std::vector<std::string> ending_states;   // terminal, or what a policy makes of an orphan
   std::vector<std::string> watched_states;  // with a policy
   std::vector<std::string> enabled_states;  // with a policy that is on
+  std::vector<std::string> commanded_states;  // with a policy that sends or awaits a command
 };
 
 }  // namespace reconciler

@@ -182,6 +182,28 @@ std::string Statements::scan_completed() const {
          " LIMIT $3::bigint";
 }
 
+std::string Statements::leaving() const {
+  const SessionsTable& t = m_.sessions;
+  std::vector<std::string> excluded = m_.ending_states;
+  excluded.insert(excluded.end(), m_.commanded_states.begin(), m_.commanded_states.end());
+  return "SELECT " + session_list("s") + " FROM " + t.qualified + " AS s WHERE " + in("s", *t.agent) + " = " + any_read("$1::text[]", *t.agent) +
+         " AND " + as_text("s", t.state) + " NOT IN (" + literals(excluded) + ") AND ($2::text IS NULL OR " + in("s", t.key) + " > " + read("$2::text", t.key) +
+         ") ORDER BY " + in("s", t.key) + " LIMIT $3::bigint";
+}
+
+std::string Statements::hand_over() const {
+  const SessionsTable& t = m_.sessions;
+  std::string arrays = "$1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]", names = "key, state, agent, runtime, created, to_agent", unchanged;
+  for (std::size_t i = 0; i < t.route.size(); ++i) {
+    arrays += ", $" + std::to_string(7 + i) + "::text[]";
+    names += ", route" + std::to_string(i);
+    unchanged += " AND " + in("o", t.route[i]) + " IS NOT DISTINCT FROM " + cast("t.route" + std::to_string(i), t.route[i]);
+  }
+  return "UPDATE " + t.qualified + " AS s SET " + quote_identifier(t.agent->name) + " = " + cast("t.to_agent", *t.agent) + " FROM unnest(" + arrays + ") AS t(" + names + "), " +
+         t.qualified + " AS o WHERE " + predicate(columns_of_batch()) + " AND " + in("o", t.key) + " = " + cast("t.key", t.key) + unchanged +
+         " AND " + in("s", *t.agent) + " IS NOT DISTINCT FROM " + in("o", *t.agent) + " RETURNING t.key, " + image("o") + " AS before, " + image("s") + " AS after";
+}
+
 std::string Statements::commands() const {
   const CommandsTable& c = *m_.commands;
   const std::string session = in("c", c.session), stop = "(" + is("c", c.action, "stop_session") + ")";
@@ -335,7 +357,9 @@ std::string Statements::close() const {
 std::string Statements::undo() const {
   const SessionsTable& t = m_.sessions;
   std::vector<std::string> set, same;
-  for (const Column& column : written())
+  std::vector<Column> put_back = written();
+  if (t.agent) put_back.push_back(*t.agent);
+  for (const Column& column : put_back)
     set.push_back(quote_identifier(column.name) + " = " + cast("($2::jsonb->>" + quote_literal(column.name) + ")", column));
   for (const Column& column : imaged())
     same.push_back(in("s", column) + " IS NOT DISTINCT FROM " + cast("($3::jsonb->>" + quote_literal(column.name) + ")", column));

@@ -7,6 +7,7 @@
 //   store_attempts.cpp  claim, record, progress, quarantine
 //   store_finish.cpp    close with event and audit; what would be done
 //   store_brake.cpp     the budget of forces
+//   store_pools.cpp     other agents of a pool, and sessions that they get
 //   store_late.cpp      what is owed to agents that come back
 //   store_leftover.cpp  what a forced session may leave behind
 //   store_pass.cpp      begin and end of a pass
@@ -21,6 +22,7 @@
 #include "engine/store.hpp"
 #include "postgres/binding_store.hpp"
 #include "postgres/events.hpp"
+#include "postgres/pool_load.hpp"
 #include "postgres/statements.hpp"
 #include "postgres/transaction.hpp"
 #include "postgres/user_error.hpp"
@@ -32,13 +34,17 @@ enum class Rights { owner, caller };
 // "Ids are compared as uuid, the type of column "id"."
 std::string how_ids_compare(const AttachedBinding&);
 std::string rights_hint(const AttachedBinding&);
+// What an error while rows are written means for the others.
+bool passing(const PostgresError&);
+bool ends_pass(const PostgresError&, const Transactions&);
+PostgresError two_rows();
 UserError unknown_session(const AttachedBinding&, const std::string& key);
 
 // What an episode that begins has not done yet: an assignment of its columns.
 inline constexpr const char* no_tries_yet =
     "attempts = 0, accepted = 0, tries = 0, first_accepted = NULL, command_id = NULL, hub_command_id = NULL, accepted_at = NULL, lease_until = NULL,"
     " last_attempt = NULL, last_result = '', unreachable_since = NULL, quarantined = NULL, write_failed = NULL, write_error = '', write_locked = NULL, session_gone = NULL,"
-    " retry_requested = NULL, last_command_seen = NULL, last_would = '', incarnation = '', session_running = NULL, start_failed = NULL";
+    " retry_requested = NULL, last_command_seen = NULL, last_would = '', incarnation = '', session_running = NULL, start_failed = NULL, sent_to = NULL, siblings = 0";
 
 class PgStore final : public Store {
  public:
@@ -88,6 +94,11 @@ class PgStore final : public Store {
   std::optional<Losses> may_force(const PassStart&, const ForcesDue&) override;
   Paced take_pace(Losses, std::int64_t wanted) override;
   void note_incarnations(const std::vector<const Tracked*>&) override;
+  std::map<std::string, Pooled> pools_of(const std::vector<const Tracked*>&) override;
+  std::vector<PoolAgent> takers(int pool, std::int64_t limit) override;
+  std::vector<Tracked> scan_leaving(Cursor&) override;
+  Finished hand_over(const PassStart&, const std::vector<Handover>&) override;
+  void note_drained(const PassStart&) override;
   void note_would(const PassStart&, const std::vector<Closing>&) override;
 
   void act_as(std::string actor) { actor_ = std::move(actor); }  // instead of 'session_reconciler'
@@ -129,6 +140,7 @@ class PgStore final : public Store {
   std::vector<Claim> claim_once(const PassStart&, const std::vector<const Tracked*>&, Duration lease);
   std::set<std::string> still_as_scanned(const std::vector<const Tracked*>&);
   std::map<std::string, std::string> payloads_of(const std::vector<const Tracked*>&);
+  Loads reserve_for(std::vector<Wanted>&);
   std::vector<Wanted> take_slots(const std::vector<const Tracked*>&, const std::set<std::string>& unchanged, Time at);
   // Which of `keys` an operator holds. Inside a transaction, as the extension's owner.
   std::set<std::string> held(const std::vector<std::optional<std::string>>& keys, Time at);
@@ -147,12 +159,19 @@ class PgStore final : public Store {
     }
   };
   void owe(const Ended&, Time at);
+  // Sessions that another agent gets. NotNow: one of them was held, or its try taken over, meanwhile; nothing is written.
+  struct NotNow {};
+  void record_once(const PassStart&, const std::vector<Attempt>&, const std::vector<const Attempt*>& taken);
+  std::map<std::string, Image> write_agents(const PassStart&, const std::vector<Handover>&, Time at);
+  void note_handed_over(const PassStart&, const std::vector<Handover>&, const std::map<std::string, Image>&, Time at);
+  Finished hand_over_once(const PassStart&, const std::vector<Handover>&);
+  void settle_room(const std::vector<Attempt>&, const std::map<std::string, Image>&);
   void keep_starts(const std::vector<std::optional<std::string>>& keys);
   void settle_accepted(const PassStart&, const std::vector<const Attempt*>&, Time at);
   void spare_the_present(const std::vector<const Closing*>&, std::set<std::string>& spared);
   std::int64_t spend(std::int64_t wanted, Budget, Time now, std::optional<Time>& frees);
   void give_back(std::int64_t unused, Budget, Time now);
-  void set_aside(const PassStart&, const Closing&, const PostgresError&);
+  void set_aside(const PassStart&, const Tracked&, Verdict, const std::string& rested_on, const PostgresError&);
   void note_locked(const std::vector<std::optional<std::string>>& keys);
   void count_for_users_rate(std::int64_t wanted);
   struct Trip { bool by_losses; std::string why; std::string numbers_json; };

@@ -75,9 +75,10 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
     if (!still_allowed(false)) return claims;
     const Time at = now();
     std::vector<Wanted> wanted = take_slots(due, unchanged, at);
+    Loads reserved = reserve_for(wanted);
     if (wanted.empty()) return claims;
     by_key(wanted);
-    Texts keys, seen, commands;
+    Texts keys, seen, commands, others;
     std::vector<std::optional<Time>> leases, first_seen, leases_seen;
     std::vector<std::int64_t> tries;
     std::vector<std::optional<bool>> starts;
@@ -89,6 +90,7 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
       const std::string action = command_for(b_.binding, *w.tracked);
       const auto& newest = w.tracked->commands.newest_like(action);
       starts.push_back(action == start_session);
+      others.push_back(w.tracked->goes_to ? std::optional(w.tracked->goes_to->agent) : std::nullopt);
       seen.push_back(newest ? std::optional(newest->id) : std::nullopt);
       of_key[w.tracked->session.key] = &w;
     }
@@ -98,25 +100,27 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
     const Rows claimed = query_batch(
         "WITH claimed AS ("
         " UPDATE reconciler.episode e SET lease_until = t.lease, last_attempt = $2, tries = e.tries + 1, last_command_seen = t.seen, retry_requested = NULL,"
-        "   quarantined = CASE WHEN e.retry_requested IS NULL THEN e.quarantined END, command_id = coalesce(e.command_id, " + std::string(next_key) + "), accepted_at = NULL,"
+        "   quarantined = CASE WHEN e.retry_requested IS NULL THEN e.quarantined END, accepted_at = NULL,"
+        // Another agent is another command: under its key a hub would answer what it answered for the first.
+        "   command_id = coalesce(CASE WHEN e.sent_to IS NOT DISTINCT FROM t.other THEN e.command_id END, " + std::string(next_key) + "), sent_to = t.other, siblings = e.siblings + (t.other IS NOT NULL)::int,"
         "   start_sent = CASE WHEN t.start THEN $2 ELSE e.start_sent END,"
-        "   incarnation = coalesce((SELECT nullif(a.incarnation, '') FROM reconciler.agent_evidence a WHERE a.binding_id = e.binding_id AND a.agent_id = e.agent_id), e.incarnation)"
-        " FROM (SELECT $1::int AS binding, u.* FROM unnest($3::text[], $4::timestamptz[], $5::text[], $11::timestamptz[], $12::bigint[], $13::text[], $14::timestamptz[], $16::boolean[])"
-        "   AS u(key, lease, seen, first_seen, tries, command, leased, start) OFFSET 0) AS t"
+        "   incarnation = CASE WHEN t.other IS NULL THEN coalesce((SELECT nullif(a.incarnation, '') FROM reconciler.agent_evidence a WHERE a.binding_id = e.binding_id AND a.agent_id = e.agent_id), e.incarnation) ELSE e.incarnation END"
+        " FROM (SELECT $1::int AS binding, u.* FROM unnest($3::text[], $4::timestamptz[], $5::text[], $11::timestamptz[], $12::bigint[], $13::text[], $14::timestamptz[], $16::boolean[], $17::text[])"
+        "   AS u(key, lease, seen, first_seen, tries, command, leased, start, other) OFFSET 0) AS t"
         // A try, or its answer, that came after our scan: another pass has sent what we were to send.
         " WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.first_seen = t.first_seen AND e.tries = t.tries AND e.command_id IS NOT DISTINCT FROM t.command"
         "   AND e.lease_until IS NOT DISTINCT FROM t.leased AND (e.lease_until IS NULL OR e.lease_until <= $2 OR e.lease_until > $6)"
         "   AND NOT EXISTS (SELECT FROM reconciler.hold h WHERE h.binding_id = t.binding AND h.session_id = t.key AND h.until > $2)"
-        " RETURNING e.session_id, e.command_id, e.lease_until, e.attempts + 1 AS attempt, e.state, e.agent_id, e.owed"
+        " RETURNING e.session_id, e.command_id, e.lease_until, e.attempts + 1 AS attempt, e.state, coalesce(e.sent_to, e.agent_id) AS agent_id, e.sent_to, e.owed"
         "), written AS ("
         " INSERT INTO reconciler.event (pass_id, at, schema_name, table_name, actor, session_id, kind, from_state, rule, evidence)"
-        " SELECT $7, $2, $8, $9, $10, session_id, 'retry', state, CASE WHEN owed IS NULL THEN 'retry_due' ELSE 'late_agent' END,"
+        " SELECT $7, $2, $8, $9, $10, session_id, 'retry', state, CASE WHEN owed IS NOT NULL THEN 'late_agent' WHEN sent_to IS NOT NULL THEN 'sibling_due' ELSE 'retry_due' END,"
         "   jsonb_build_object('command_id', command_id, 'attempt', attempt, 'agent_id', agent_id) FROM claimed RETURNING id"
         ") SELECT session_id, command_id, attempt, lease_until, (SELECT min(id) FROM written) AS first, (SELECT max(id) FROM written) AS last FROM claimed",
         {Param::integer(b_.binding.id), Param::time(at), Param::texts(keys), Param::times(leases), Param::texts(seen),
          Param::time(at + std::max<Duration>(hours(1), 4 * lease)), Param::integer(pass.pass_id), Param::text(b_.schema), Param::text(b_.table), Param::text(actor_),
          Param::times(first_seen), Param::integers(tries), Param::texts(commands), Param::times(leases_seen),
-         Param::text(b_.armed_system + "/" + std::to_string(b_.armed_database)), Param::booleans(starts)});
+         Param::text(b_.armed_system + "/" + std::to_string(b_.armed_database)), Param::booleans(starts), Param::texts(others)});
     // hold_session() locks the episode when it has written its hold: either it comes first and is seen here, or it
     // waits for us and sees the try. What was held before was not claimed, and is no reason to come again.
     Texts taken;
@@ -124,15 +128,31 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
     if (!held(taken, at).empty()) throw HeldMeanwhile{};
     for (Rows::Row row : claimed) {
       const Wanted& w = *of_key.at(row.view("session_id"));
+      if (w.tracked->goes_to && w.tracked->episode.owed == Owed::nothing) --reserved[w.tracked->goes_to->agent];
       const auto payload = payloads.find(w.tracked->session.key);
       claims.push_back({index.at(w.tracked), row.text("command_id"), static_cast<int>(row.integer("attempt")), w.wait,
                         payload == payloads.end() ? "" : payload->second, row.time("lease_until")});
     }
+    release(reserved);  // for those that were not claimed
     if (!claimed.empty()) announce(b_, pass.pass_id, claimed[0].integer("first"), claimed[0].integer("last"));
     // As they were asked for, oldest first.
     std::sort(claims.begin(), claims.end(), [](const Claim& a, const Claim& b) { return a.index < b.index; });
     return claims;
   });
+}
+
+// Room with the other agents that these go to, from before the command leaves. Those for which there is none are left out;
+// a session that has ended takes none.
+Loads PgStore::reserve_for(std::vector<Wanted>& wanted) {
+  const auto takes_room = [](const Wanted& w) { return w.tracked->goes_to && w.tracked->episode.owed == Owed::nothing; };
+  Loads asked;
+  for (const Wanted& w : wanted)
+    if (takes_room(w)) ++asked[w.tracked->goes_to->agent];
+  if (asked.empty()) return asked;
+  const Loads granted = reserve(asked);
+  Loads left = granted;
+  std::erase_if(wanted, [&](const Wanted& w) { return takes_room(w) && left[w.tracked->goes_to->agent]-- <= 0; });
+  return granted;
 }
 
 // Those whose row says what it said when it was scanned.
@@ -177,7 +197,7 @@ std::vector<PgStore::Wanted> PgStore::take_slots(const std::vector<const Tracked
   std::vector<Wanted> wanted;
   bool any_ignored = false;
   for (const Tracked* tracked : due)
-    if (Share& share = per_agent[*tracked->session.agent]; unchanged.contains(tracked->session.key) && share.commands < most) {
+    if (Share& share = per_agent[agent_for(*tracked)]; unchanged.contains(tracked->session.key) && share.commands < most) {
       ++share.commands, share.ignored += tracked->ignored;
       any_ignored |= tracked->ignored;
       wanted.push_back({tracked, Duration(0)});
@@ -200,7 +220,7 @@ std::vector<PgStore::Wanted> PgStore::take_slots(const std::vector<const Tracked
              "It accepted " + std::to_string(row.integer("ignored")) + " commands and ended none of them in time.", "It is not taken for gone; see whether it does anything at all.");
   }
   for (Wanted& w : wanted)
-    if (const auto found = slot.find(*w.tracked->session.agent); found != slot.end()) {
+    if (const auto found = slot.find(agent_for(*w.tracked)); found != slot.end()) {
       w.wait = std::max<Duration>(Duration(0), found->second - at);
       found->second += spacing;
     }
@@ -208,7 +228,26 @@ std::vector<PgStore::Wanted> PgStore::take_slots(const std::vector<const Tracked
 }
 
 void PgStore::record(const PassStart& pass, const std::vector<Attempt>& attempts) {
+  // Another agent that took a command over gets the session in the same transaction. Where that can't be written now, the
+  // episode says who has it, and the next pass writes it.
+  std::vector<const Attempt*> taken;
+  for (const Attempt& attempt : attempts)
+    if (attempt.tracked->goes_to && attempt.tracked->episode.owed == Owed::nothing && outcome_of(attempt.delivery).accepted) taken.push_back(&attempt);
+  if (!taken.empty()) try {
+      return record_once(pass, attempts, taken);
+    } catch (const PostgresError& e) {
+      if (ends_pass(e, transactions_)) throw;
+    } catch (const NotNow&) {
+    }
+  record_once(pass, attempts, {});
+}
+
+void PgStore::record_once(const PassStart& pass, const std::vector<Attempt>& attempts, const std::vector<const Attempt*>& taken) {
   transactions_.run("recording retries", [&] {
+    std::vector<Handover> moves;
+    for (const Attempt* attempt : taken) moves.push_back({attempt->tracked, attempt->tracked->goes_to->verdict, attempt->tracked->goes_to->evidence});
+    std::map<std::string, Image> images;
+    if (!moves.empty()) images = theirs([&] { return write_agents(pass, moves, now()); });
     ours([&] {
       const Time at = now();
       std::vector<const Attempt*> ordered;
@@ -259,8 +298,22 @@ void PgStore::record(const PassStart& pass, const std::vector<Attempt>& attempts
       for (Rows::Row row : recorded) count(b_.binding.id, "reconciler_retries_total", row.text("label"), static_cast<double>(row.integer("n")));
       if (!recorded.empty()) announce(b_, pass.pass_id, recorded[0].integer("first"), recorded[0].integer("last"));
       settle_accepted(pass, ordered, at);
+      settle_room(attempts, images);
+      note_handed_over(pass, moves, images, at);
     });
   });
+}
+
+// Room that was kept for sessions which did not go there is given back; what went has left room with its own agent.
+void PgStore::settle_room(const std::vector<Attempt>& attempts, const std::map<std::string, Image>& images) {
+  Loads left;
+  for (const Attempt& attempt : attempts) {
+    const Tracked& tracked = *attempt.tracked;
+    if (!tracked.goes_to || tracked.episode.owed != Owed::nothing) continue;
+    if (!images.contains(tracked.session.key)) ++left[tracked.goes_to->agent];
+    else if (tracked.session.agent) ++left[*tracked.session.agent];
+  }
+  release(left);
 }
 
 // Of the stay that was asked about: while the hub answered, another one may have begun.

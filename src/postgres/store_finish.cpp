@@ -19,6 +19,8 @@ const char* kind_of(const Verdict& verdict) { return verdict.action == Action::f
 // A hold that was committed while a closing was under way: it is taken back and made again without it.
 struct HeldMeanwhile {};
 
+}  // namespace
+
 // Locked: somebody holds the row. Nothing is wrong with the session; the next pass comes again.
 bool passing(const PostgresError& e) { return e.is("55P03") || e.is("40001") || e.is("40P01"); }
 
@@ -29,11 +31,9 @@ bool ends_pass(const PostgresError& e, const Transactions& transactions) {
 }
 
 PostgresError two_rows() {
-  return PostgresError(sqlstate_code("21000"), "closing one session would write two rows", {},
+  return PostgresError(sqlstate_code("21000"), "writing one session would write two rows", {},
                        "Map a key_column that is unique by itself, or add the table's partition columns as route_columns.");
 }
-
-}  // namespace
 
 Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing>& closings, Budget budget) {
   std::vector<const Closing*> all;
@@ -67,7 +67,7 @@ Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing
         if (locked.size() == tried && tried == 5) break;  // the table is locked, not these rows: one lock_timeout for each would be minutes
         continue;
       }
-      set_aside(pass, *closing, e);
+      set_aside(pass, *closing->tracked, closing->verdict, closing->evidence, e);
       // Others may hang like it: one timeout a batch, not hundreds. The next pass comes without it.
       if (e.timed_out()) {
         sum.budget_frees = now() + seconds(5);
@@ -82,12 +82,11 @@ Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing
   return sum;
 }
 
-void PgStore::set_aside(const PassStart& pass, const Closing& closing, const PostgresError& e) {
-  Verdict verdict = closing.verdict;
+void PgStore::set_aside(const PassStart& pass, const Tracked& tracked, Verdict verdict, const std::string& rested_on, const PostgresError& e) {
   verdict.action = Action::quarantine, verdict.reason = "error";
-  json evidence = json::parse(closing.evidence);
+  json evidence = json::parse(rested_on);
   evidence["error"] = {{"sqlstate", e.sqlstate}, {"message", e.message}, {"detail", e.detail}};
-  quarantine(pass, *closing.tracked, verdict, dump(evidence));
+  quarantine(pass, tracked, verdict, dump(evidence));
 }
 
 void PgStore::note_locked(const Texts& keys) {

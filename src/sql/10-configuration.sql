@@ -65,6 +65,7 @@ CREATE TABLE reconciler.binding (
   replacement_grace   interval NOT NULL DEFAULT '120 s' CHECK (replacement_grace BETWEEN '0' AND '1 day'),
   brake_pace          integer NOT NULL DEFAULT 50 CHECK (brake_pace > 0),
   guard_terminal      boolean NOT NULL DEFAULT false,
+  pools               boolean NOT NULL DEFAULT false,
   CONSTRAINT paused_by_somebody CHECK ((paused_at IS NULL) = (paused_by IS NULL))
 );
 COMMENT ON TABLE reconciler.binding IS 'Attached sessions tables: mapping, hub, mode and limits. Written by attach_sessions(), edited by a DBA.';
@@ -104,6 +105,7 @@ COMMENT ON COLUMN reconciler.binding.sign_fresh_for IS 'A session''s own sign of
 COMMENT ON COLUMN reconciler.binding.sign_ceiling IS 'Once the end of a session is known or inferred for so long, signs of life are heard no more.';
 COMMENT ON COLUMN reconciler.binding.replacement_grace IS 'Nothing is inferred of a session whose runtime we have known for less.';
 COMMENT ON COLUMN reconciler.binding.guard_terminal IS 'A trigger on the table keeps sessions closed that we closed; off: none. Made and removed as this is written.';
+COMMENT ON COLUMN reconciler.binding.pools IS 'Its sessions belong to pools of agents: another agent of the pool takes over from one that is gone. Turned on by migrate_to_pools().';
 -- What a person reads who broke one: see reconciler.check_row().
 COMMENT ON CONSTRAINT time_zone_is_known ON reconciler.binding IS 'Names are in the view pg_timezone_names, for instance Europe/Berlin.';
 COMMENT ON CONSTRAINT paused_by_somebody ON reconciler.binding IS 'pause_reconciler() and unpause_reconciler() write both.';

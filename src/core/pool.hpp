@@ -1,0 +1,20 @@
+// What the pool of a session can do for it, as a rule sees it.
+#pragma once
+
+#include <optional>
+#include <string>
+
+namespace reconciler {
+
+// Tries of other agents once those of a session's own are spent.
+inline constexpr int most_siblings = 3;
+
+struct PoolFacts {
+  std::string name;                      // for people
+  bool runtimes_outlive_agents = false;  // what its sessions run in lives on without their agent
+  bool emptied = false;                  // the session's agent is being drained, and its sessions are to leave it
+  std::optional<std::string> taker;      // the least loaded other agent that is there and takes sessions
+  std::string none_because;              // where there is none: why
+};
+
+}  // namespace reconciler

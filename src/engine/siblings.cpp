@@ -1,0 +1,85 @@
+#include "engine/siblings.hpp"
+
+#include <algorithm>
+
+#include "core/text.hpp"
+#include "engine/facts.hpp"
+
+namespace reconciler {
+namespace {
+
+// Enough to choose from, few enough to ask about. Those that are fuller are the next pass's.
+constexpr std::int64_t most_asked = 200;
+
+double fullness(const PoolAgent& agent) { return agent.capacity > 0 ? static_cast<double>(agent.load) / agent.capacity : 1; }
+
+}  // namespace
+
+bool Siblings::wanted(const Tracked& tracked) const {
+  const Binding& binding = store_.binding();
+  const Episode& episode = tracked.episode;
+  if (!tracked.session.agent || tracked.leaves || episode.sent_to) return true;
+  const AgentEvidence* agent = observer_.of(tracked.session.agent);
+  if (!agent) return false;
+  const Policy* policy = binding.policy(tracked.session.state);
+  return current(*agent, store_.now(), binding.limits) == Presence::gone || agent->suspect_since || (policy && episode.attempts >= policy->max_attempts);
+}
+
+void Siblings::consider(const std::vector<Tracked>& batch, bool may_ask) {
+  facts_.clear();
+  if (!store_.binding().pools) return;
+  std::vector<const Tracked*> asking;
+  for (const Tracked& tracked : batch)
+    if (wanted(tracked)) asking.push_back(&tracked);
+  if (asking.empty()) return;
+  const std::map<std::string, Pooled> pools = store_.pools_of(asking);
+  for (const Tracked* tracked : asking) {
+    const auto found = pools.find(tracked->session.key);
+    if (found == pools.end()) continue;
+    const Pooled& pool = found->second;
+    PoolFacts& facts = facts_[tracked->session.key];
+    facts.name = pool.name, facts.runtimes_outlive_agents = pool.runtimes_outlive_agents, facts.emptied = tracked->leaves;
+    choose(facts, *tracked, choice(pool.id, may_ask));
+  }
+}
+
+Siblings::Choice& Siblings::choice(int pool, bool may_ask) {
+  const auto [found, first] = choices_.try_emplace(pool);
+  Choice& choice = found->second;
+  if (!first) return choice;
+  choice.agents = store_.takers(pool, most_asked);
+  choice.members = static_cast<int>(choice.agents.size());
+  std::set<std::string> ids;
+  for (const PoolAgent& agent : choice.agents) ids.insert(agent.id);
+  if (may_ask) observer_.look(ids);
+  else observer_.load(ids);
+  const Time now = store_.now();
+  std::erase_if(choice.agents, [&](const PoolAgent& agent) {
+    const AgentEvidence* known = observer_.of(agent.id);
+    return !known || known->suspect_since || current(*known, now, store_.binding().limits) != Presence::present;
+  });
+  return choice;
+}
+
+void Siblings::choose(PoolFacts& facts, const Tracked& tracked, Choice& choice) {
+  const auto takes = [&](const PoolAgent& agent) { return agent.load < agent.capacity && agent.id != tracked.session.agent; };
+  PoolAgent* best = nullptr;
+  for (PoolAgent& agent : choice.agents)
+    if (takes(agent) && (!best || fullness(agent) < fullness(*best))) best = &agent;
+  if (best) {
+    ++best->load;
+    facts.taker = best->id;
+  } else if (choice.members == 0) {
+    facts.none_because = "no other agent of its pool takes sessions";
+  } else {
+    facts.none_because = choice.agents.empty() ? cat({"none of the ", std::to_string(choice.members), " other agents of its pool is there"})
+                                               : std::string("every other agent of its pool is full");
+  }
+}
+
+const PoolFacts* Siblings::of(const Tracked& tracked) const {
+  const auto found = facts_.find(tracked.session.key);
+  return found == facts_.end() ? nullptr : &found->second;
+}
+
+}  // namespace reconciler

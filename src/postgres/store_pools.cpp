@@ -1,0 +1,198 @@
+// Other agents of a session's pool, and the sessions that they get.
+#include "core/json.hpp"
+#include "postgres/audit.hpp"
+#include "postgres/store.hpp"
+
+namespace reconciler {
+namespace {
+
+using Texts = std::vector<std::optional<std::string>>;
+
+}  // namespace
+
+// By its own columns, by what is kept for it, or by its agent: who has it says where it is.
+std::map<std::string, Pooled> PgStore::pools_of(const std::vector<const Tracked*>& sessions) {
+  Texts keys, agents;
+  for (const Tracked* tracked : sessions) keys.push_back(tracked->session.key), agents.push_back(tracked->session.agent);
+  return transactions_.run("reading pools", [&] {
+    return ours([&] {
+      std::map<std::string, Pooled> pools;
+      for (Rows::Row row : query_batch("SELECT t.key, p.pool_id, concat_ws('/', nullif(p.platform, ''), nullif(p.region, ''), p.name) AS name, p.runtimes_outlive_agents"
+                                       " FROM unnest($2::text[], $3::text[]) AS t(key, agent) LEFT JOIN reconciler.session_pool s ON s.binding_id = $1 AND s.session_id = t.key"
+                                       " LEFT JOIN reconciler.agent a ON a.agent_id = t.agent JOIN reconciler.agent_pool p ON p.pool_id = coalesce(s.pool_id, a.pool_id)",
+                                       {Param::integer(b_.binding.id), Param::texts(keys), Param::texts(agents)}))
+        pools[row.text("key")] = {static_cast<int>(row.integer("pool_id")), row.text("name"), row.boolean("runtimes_outlive_agents")};
+      return pools;
+    });
+  });
+}
+
+std::vector<PoolAgent> PgStore::takers(int pool, std::int64_t limit) {
+  return transactions_.run("reading agents of a pool", [&] {
+    return ours([&] {
+      std::vector<PoolAgent> agents;
+      for (Rows::Row row : query("SELECT a.agent_id, a.load, a.capacity FROM reconciler.agent_pool p,"
+                                 " LATERAL (SELECT q.pool_id FROM reconciler.agent_pool q WHERE q.pool_id = p.pool_id OR (p.namespace <> ''"
+                                 "   AND (q.platform, q.region, q.namespace, q.backend) = (p.platform, p.region, p.namespace, p.backend))) AS can,"
+                                 " LATERAL (SELECT * FROM reconciler.agent f WHERE f.pool_id = can.pool_id AND f.connected AND f.approved AND NOT f.suspect AND f.draining IS NULL"
+                                 "   AND f.load < f.capacity ORDER BY f.fullness, f.spread LIMIT $2) AS a"
+                                 " WHERE p.pool_id = $1 ORDER BY can.pool_id <> p.pool_id, a.fullness, a.spread LIMIT $2",
+                                 {Param::integer(pool), Param::integer(limit)}))
+        agents.push_back({row.text("agent_id"), row.integer("load"), row.integer("capacity")});
+      return agents;
+    });
+  });
+}
+
+std::vector<Tracked> PgStore::scan_leaving(Cursor& cursor) {
+  return transactions_.run("scanning sessions of agents that are emptied", [&] {
+    std::vector<std::string> agents = ours([&] {
+      std::vector<std::string> ids;
+      for (Rows::Row row : query("SELECT a.agent_id FROM reconciler.agent a JOIN reconciler.agent_pool p USING (pool_id)"
+                                 " WHERE p.runtimes_outlive_agents AND (a.draining IS NOT NULL AND a.drain_moves AND a.drained IS NULL"
+                                 "   OR NOT a.connected AND EXISTS (SELECT FROM reconciler.agent_evidence e WHERE e.binding_id = $1 AND e.agent_id = a.agent_id AND e.presence = 'gone'))"
+                                 " ORDER BY a.agent_id LIMIT 10000",
+                                 {Param::integer(b_.binding.id)}))
+        ids.push_back(row.text(0));
+      return ids;
+    });
+    cursor.started = true, cursor.done = true;
+    std::vector<Tracked> batch;
+    if (agents.empty()) return batch;
+    const std::int64_t limit = b_.binding.batch_size;
+    batch = theirs([&] {
+      const Rows rows = query_batch(sql_.leaving(), {Param::texts(agents), Param::text(cursor.key), Param::integer(limit)});
+      if (!rows.empty()) cursor.key = rows[rows.size() - 1].text("key");
+      cursor.done = static_cast<std::int64_t>(rows.size()) < limit;
+      return track(rows);
+    });
+    load_episodes(batch);
+    for (Tracked& tracked : batch) tracked.leaves = true;
+    return batch;
+  });
+}
+
+// Inside the block of the table's owner: the rows that still are what the verdicts rested on, and the application's audit.
+std::map<std::string, PgStore::Image> PgStore::write_agents(const PassStart& pass, const std::vector<Handover>& moves, Time at) {
+  std::map<std::string, const Handover*> by_key;  // rows are locked in this order by every pass
+  for (const Handover& move : moves) by_key[move.tracked->session.key] = &move;
+  Texts keys, states, agents, runtimes, created, others;
+  std::vector<Texts> routes(b_.mapping.sessions.route.size());
+  for (const auto& [key, move] : by_key) {
+    const Session& s = move->tracked->session;
+    keys.push_back(key), states.push_back(s.state), agents.push_back(s.agent), runtimes.push_back(s.runtime), created.push_back(s.created);
+    others.push_back(move->verdict.to_agent);
+    for (std::size_t i = 0; i < routes.size(); ++i) routes[i].push_back(s.route[i]);
+  }
+  std::vector<Param> params{Param::texts(keys), Param::texts(states), Param::texts(agents), Param::texts(runtimes), Param::texts(created), Param::texts(others)};
+  for (const Texts& route : routes) params.push_back(Param::texts(route));
+  std::map<std::string, Image> images;
+  std::vector<Change> changes;
+  const Rows rows = query_batch(sql_.hand_over(), std::span<const Param>(params));
+  for (Rows::Row row : rows) {
+    const auto [image, first] = images.emplace(row.text("key"), Image{row.jsonb("before"), row.jsonb("after")});
+    if (!first) throw two_rows();
+    const Verdict& v = by_key.at(image->first)->verdict;
+    changes.push_back({image->first, "reassign", v.rule, v.reason, pass.pass_id, image->second.before, image->second.after});
+  }
+  if (rows.affected() != images.size()) throw two_rows();
+  write_audit(b_.mapping, changes, at);
+  return images;
+}
+
+// Episode, event and counter of sessions that another agent has by now; as the extension's owner. Their tries go on.
+void PgStore::note_handed_over(const PassStart& pass, const std::vector<Handover>& moves, const std::map<std::string, Image>& images, Time at) {
+  if (moves.empty()) return;
+  Texts keys, states, others;
+  std::vector<std::optional<Time>> first_seen;
+  std::vector<std::optional<bool>> by_command;
+  std::vector<Event> events;
+  for (const Handover& move : moves) {
+    const Session& s = move.tracked->session;
+    const Verdict& v = move.verdict;
+    nlohmann::json evidence = nlohmann::json::parse(move.evidence);
+    evidence["from_agent"] = s.agent ? nlohmann::json(*s.agent) : nlohmann::json();
+    Event event{.session = s.key, .kind = "reassign", .from_state = s.state, .to_state = s.state, .reason = v.reason, .rule = std::string(v.rule),
+                .evidence = evidence.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), .before = {}, .after = {}};
+    if (const auto image = images.find(s.key); image != images.end()) {
+      event.before = image->second.before, event.after = image->second.after;
+      keys.push_back(s.key), states.push_back(s.state), others.push_back(v.to_agent), first_seen.push_back(move.tracked->episode.first_seen), by_command.push_back(v.sends);
+    } else {
+      event.kind = "skipped", event.to_state.reset();
+    }
+    events.push_back(std::move(event));
+  }
+  const Rows noted = query_batch(
+      "UPDATE reconciler.episode e SET agent_id = t.other, sent_to = NULL, quarantined = NULL, unreachable_since = NULL, last_would = '',"
+      "   incarnation = coalesce((SELECT a.incarnation FROM reconciler.agent_evidence a WHERE a.binding_id = e.binding_id AND a.agent_id = t.other), '')"
+      " FROM (SELECT $1::int AS binding, u.* FROM unnest($2::text[], $3::text[], $4::timestamptz[], $5::boolean[]) AS u(key, other, first_seen, by_command) OFFSET 0) AS t"
+      " WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.first_seen = t.first_seen"
+      // The try that it took over is the one that was recorded just now.
+      "   AND (NOT t.by_command OR (e.sent_to = t.other AND e.accepted_at = $6)) RETURNING 1",
+      {Param::integer(b_.binding.id), Param::texts(keys), Param::texts(others), Param::times(first_seen), Param::booleans(by_command), Param::time(at)});
+  if (noted.size() < keys.size() || !held(keys, at).empty()) throw NotNow{};
+  // Nothing is remembered of sessions that nobody watches.
+  query_batch("DELETE FROM reconciler.episode e USING (SELECT $1::int AS binding, u.* FROM unnest($2::text[], $3::text[]) AS u(key, state) OFFSET 0) AS t"
+              " WHERE e.binding_id = t.binding AND e.session_id = t.key AND t.state <> ALL ($4::text[]) AND e.start_sent IS NULL",
+              {Param::integer(b_.binding.id), Param::texts(keys), Param::texts(states), Param::texts(b_.mapping.enabled_states)});
+  if (!keys.empty()) count(b_.binding.id, "reconciler_reassigned_total", "", static_cast<double>(keys.size()));
+  write_events(b_, pass.pass_id, at, actor_, events);
+}
+
+Store::Finished PgStore::hand_over(const PassStart& pass, const std::vector<Handover>& moves) {
+  try {
+    return hand_over_once(pass, moves);
+  } catch (const PostgresError& e) {
+    if (ends_pass(e, transactions_)) throw;
+    if (e.is("42P01") || e.is("42703") || e.is("42501"))
+      if (const auto owner = owner_if_it_loads(b_.binding.id, transactions_); owner != b_.mapping.sessions.owner) throw;
+  } catch (const NotNow&) {
+  }
+  // One row spoils a batch: row by row, so that it spoils itself only.
+  Finished sum;
+  for (const Handover& move : moves) try {
+      const Finished one = hand_over_once(pass, {move});
+      sum.closed += one.closed, sum.skipped += one.skipped;
+    } catch (const NotNow&) {
+      ++sum.skipped;
+    } catch (const PostgresError& e) {
+      ++sum.skipped;
+      if (ends_pass(e, transactions_)) throw;
+      if (passing(e)) {
+        sum.budget_frees = now() + seconds(5);
+        break;  // somebody has locked it, perhaps the whole table: the next pass comes again
+      }
+      set_aside(pass, *move.tracked, move.verdict, move.evidence, e);
+      if (e.timed_out()) break;
+    }
+  return sum;
+}
+
+Store::Finished PgStore::hand_over_once(const PassStart& pass, const std::vector<Handover>& moves) {
+  return transactions_.run("giving sessions to other agents", [&] {
+    Finished done;
+    const Time at = now();
+    const bool allowed = ours([&] { return still_allowed(false) && !gates(at).grace_until; });
+    if (!allowed) return done;
+    // Rows before agents, as everybody locks them: what turns out to have no room is written back by the end of the transaction.
+    const std::map<std::string, Image> images = theirs([&] { return write_agents(pass, moves, at); });
+    ours([&] {
+      Loads wants, left;
+      for (const Handover& move : moves)
+        if (images.contains(move.tracked->session.key)) {
+          ++wants[move.verdict.to_agent];
+          if (move.tracked->session.agent) ++left[*move.tracked->session.agent];
+        }
+      if (reserve(wants) != wants) throw NotNow{};
+      release(left);
+      note_handed_over(pass, moves, images, at);
+    });
+    done.closed = static_cast<std::int64_t>(images.size());
+    done.skipped = static_cast<std::int64_t>(moves.size() - images.size());
+    return done;
+  });
+}
+
+void PgStore::note_drained(const PassStart&) {}
+
+}  // namespace reconciler
