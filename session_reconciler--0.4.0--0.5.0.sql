@@ -99,3 +99,5 @@ COMMENT ON COLUMN reconciler.session_pool.resource_id IS 'What it runs in, on it
 SELECT pg_catalog.pg_extension_config_dump('reconciler.agent_pool', '');
 SELECT pg_catalog.pg_extension_config_dump('reconciler.agent_pool_pool_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('reconciler.session_pool', '');
+
+COMMENT ON COLUMN reconciler.binding.columns IS 'Which column is what: key, state, agent, runtime, created, entered, updated, reason, closed, pool, platform, region, route and signs (lists).';

@@ -115,6 +115,9 @@ void load_sessions(SessionsTable& table, const json& columns) {
   table.updated = of.mapped(columns, "updated");
   table.reason = of.mapped(columns, "reason");
   table.closed = of.mapped(columns, "closed");
+  table.pool = of.mapped(columns, "pool");
+  table.platform = of.mapped(columns, "platform");
+  table.region = of.mapped(columns, "region");
   if (columns.contains("route"))
     for (const json& name : columns.at("route")) table.route.push_back(of.named(name));
   if (columns.contains("signs"))

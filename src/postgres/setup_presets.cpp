@@ -8,10 +8,13 @@ namespace {
 
 const char* const no_agent = "no session's agent is known: nothing is retried, and nothing is closed because its agent has gone";
 const char* const no_age = "a session's age counts from when the reconciler first sees it";
+const char* const one_platform = "a session's pool is told by its name alone";
 const char* const in_events = "kept in reconciler.event instead";
 
 std::vector<WantedColumn> session_columns(std::vector<const char*> agent, std::vector<const char*> runtime, std::vector<const char*> created,
-                                          std::vector<const char*> entered, const char* closing_advice) {
+                                          std::vector<const char*> entered, const char* closing_advice, bool pools) {
+  // Named so by other platforms too, and meant otherwise.
+  const auto of_pools = [&](const char* name) { return pools ? std::vector<const char*>{name} : std::vector<const char*>{}; };
   return {{.role = "state", .names = {"state", "status"}, .use = ColumnUse::label, .required = true, .written = true},
           {.role = "agent", .names = std::move(agent), .use = ColumnUse::names, .without = no_agent, .advised = true},
           {.role = "runtime", .names = std::move(runtime), .use = ColumnUse::names, .without = "a session that got another runtime is told by its other columns"},
@@ -19,7 +22,10 @@ std::vector<WantedColumn> session_columns(std::vector<const char*> agent, std::v
           {.role = "entered", .names = std::move(entered), .use = ColumnUse::instant, .without = no_age, .advised = true},
           {.role = "updated", .names = {"updated_at"}, .use = ColumnUse::instant, .written = true, .without = "nothing says in the row when it was changed"},
           {.role = "reason", .names = {"termination_reason"}, .use = ColumnUse::words, .written = true, .without = closing_advice},
-          {.role = "closed", .names = {"terminated_at"}, .use = ColumnUse::instant, .written = true, .without = closing_advice}};
+          {.role = "closed", .names = {"terminated_at"}, .use = ColumnUse::instant, .written = true, .without = closing_advice},
+          {.role = "pool", .names = of_pools("agent_pool"), .use = ColumnUse::words, .written = true, .without = "a session is of its agent's pool, or of the one in reconciler.session_pool"},
+          {.role = "platform", .names = of_pools("platform"), .use = ColumnUse::words, .written = true, .without = one_platform},
+          {.role = "region", .names = of_pools("region"), .use = ColumnUse::words, .written = true, .without = one_platform}};
 }
 
 WantedTable agents() {
@@ -107,7 +113,7 @@ const std::vector<Preset>& presets() {
   static const auto* all = new std::vector<Preset>{
       {.name = "standard",
        .columns = session_columns({"assigned_agent_id", "agent_id"}, {"platform_resource_id", "runtime_id", "sandbox_id"}, {"created_at"},
-                                  {"state_changed_at", "state_entered_at", "updated_at"}, in_events),
+                                  {"state_changed_at", "state_entered_at", "updated_at"}, in_events, true),
        .keys = {},
        .related = {agents(), commands(), audit(""), connections()},
        .terminal_states = {"terminated", "failed", "gone", "deleted"},
@@ -115,7 +121,7 @@ const std::vector<Preset>& presets() {
        .leftover = "{}"},
       {.name = "streamspace",
        .columns = session_columns({"agent_id"}, {}, {"created_at"}, {"updated_at"},
-                                  "kept in reconciler.event instead; not recommended, since it would arm the API's own loop"),
+                                  "kept in reconciler.event instead; not recommended, since it would arm the API's own loop", false),
        .keys = {"id"},
        .related = {agents(), commands(), audit("audit_log"), connections()},
        .terminal_states = {"terminated", "failed", "deleted"},

@@ -252,6 +252,22 @@ std::string Statements::agents_of(const std::string& state) const {
          " AND " + in("s", *t.agent) + " IS NOT NULL LIMIT $1::bigint";
 }
 
+std::string Statements::loads() const {
+  const SessionsTable& t = m_.sessions;
+  // Registered agents may have ids that are none of the column's type.
+  const std::string agent = as_text("s", *t.agent);
+  const std::string theirs = textual(*t.agent) ? in("s", *t.agent) + " = " + any_read("$1::text[]", *t.agent) : agent + " = ANY($1::text[])";
+  return "SELECT " + agent + " AS agent, count(*) AS n FROM " + t.qualified + " AS s WHERE " + theirs + " AND (" + as_text("s", t.state) + " IN (" + literals(m_.ending_states) +
+         ")) IS NOT TRUE GROUP BY 1";
+}
+
+std::string Statements::pools() const {
+  const SessionsTable& t = m_.sessions;
+  const auto said = [](const std::optional<Column>& column) { return "nullif(" + as_text("s", column) + ", '')"; };
+  return "SELECT " + as_text("s", t.key) + " AS key, " + said(t.agent) + " AS agent, " + said(t.pool) + " AS pool, " + said(t.platform) + " AS platform, " + said(t.region) +
+         " AS region FROM " + t.qualified + " AS s WHERE " + in("s", t.key) + " = " + any_read("$1::text[]", t.key);
+}
+
 std::string Statements::count_watched() const {
   std::vector<std::string> words;
   for (const std::string& state : m_.watched_states) words.push_back(word(state, m_.sessions.state));

@@ -51,6 +51,10 @@ class Statements {
   std::string agent_namespaces() const;
   // $1 limit; column agent, distinct.
   std::string agents_of(const std::string& state) const;
+  // $1 agent ids; columns agent, n: sessions of each that have not ended.
+  std::string loads() const;
+  // $1 keys; columns key, agent, pool, platform, region. NULL where nothing is said.
+  std::string pools() const;
   std::string count_watched() const;
   // $1 states, $2 their thresholds (text[] of interval), $3 threshold of all others, $4 now. Columns: state, n, since
   // (timestamptz: of the oldest), over. One row per state; reads the whole table.

@@ -77,7 +77,7 @@ COMMENT ON COLUMN reconciler.binding.preset IS 'Preset that the defaults came fr
 COMMENT ON COLUMN reconciler.binding.hub IS 'Hub to ask; NULL: none, evidence is unknown.';
 COMMENT ON COLUMN reconciler.binding.mode IS 'observe: nothing is sent or written; enforce; off: not looked at; broken: set by the pass, mode_reason says why.';
 COMMENT ON COLUMN reconciler.binding.mode_reason IS 'Why it is in this mode.';
-COMMENT ON COLUMN reconciler.binding.columns IS 'Which column is what: key, state, agent, runtime, created, entered, updated, reason, closed, route and signs (lists).';
+COMMENT ON COLUMN reconciler.binding.columns IS 'Which column is what: key, state, agent, runtime, created, entered, updated, reason, closed, pool, platform, region, route and signs (lists).';
 COMMENT ON COLUMN reconciler.binding.related IS 'Related tables and their columns: agents, commands, audit, connections.';
 COMMENT ON COLUMN reconciler.binding.leftover IS 'What a forced session may leave behind: templates for resources, cleanup, user_data.';
 COMMENT ON COLUMN reconciler.binding.terminal_states IS 'States in which a session has ended.';

@@ -1,0 +1,170 @@
+#include "postgres/pool_agents.hpp"
+
+#include <algorithm>
+
+#include "postgres/role.hpp"
+#include "postgres/settings.hpp"
+#include "postgres/statements.hpp"
+#include "postgres/user_error.hpp"
+
+namespace reconciler {
+namespace {
+
+// As the partial index agent_free has it, word for word.
+constexpr const char* free_now = "a.connected AND a.approved AND NOT a.suspect AND a.draining IS NULL AND a.load < a.capacity";
+constexpr const char* least_loaded = " ORDER BY a.fullness, a.spread LIMIT ";
+
+// The pool of a name, where it can be only one: of a platform and a region that are not said, the one that doesn't say either.
+constexpr const char* named =
+    "(SELECT CASE WHEN count(*) > 1 THEN min(p.pool_id) FILTER (WHERE p.platform = coalesce(t.platform, '') AND p.region = coalesce(t.region, '')) ELSE min(p.pool_id) END"
+    " FROM reconciler.agent_pool p WHERE p.name = t.pool AND p.platform = coalesce(t.platform, p.platform) AND p.region = coalesce(t.region, p.region))";
+
+Duration longest_silence() { return std::max<Duration>(2 * settings::interval(), seconds(120)); }
+Duration evidence_lasts(const Binding& b) { return 2 * b.limits.interval; }
+
+// Bindings whose sessions name agents. One that is broken has no sessions that anybody could count.
+std::vector<AttachedBinding> bindings_with_agents() {
+  return as_extension_owner([] {
+    std::vector<AttachedBinding> found;
+    for (int id : binding_ids(std::nullopt)) try {
+        AttachedBinding b = load_binding(id);
+        if (b.binding.agent_mapped) found.push_back(std::move(b));
+      } catch (const UserError&) {
+      }
+    return found;
+  });
+}
+
+}  // namespace
+
+// No join: the plan stays a walk along the index that ends at the first who fits.
+std::string FreeAgents::fit() {
+  return "a.last_seen > $2 - $3 AND (SELECT e.presence = 'gone' AND e.observed_at BETWEEN $2 - $4 AND $2 + $4 FROM reconciler.agent_evidence e"
+         " WHERE e.binding_id = $1 AND e.agent_id = a.agent_id) IS NOT TRUE";
+}
+
+std::optional<std::string> FreeAgents::reserve_one(int pool, const std::optional<std::string>& except, bool wait) {
+  return as_extension_owner([&]() -> std::optional<std::string> {
+    const Rows taken = query("UPDATE reconciler.agent AS u SET load = u.load + 1, spread = random() WHERE u.agent_id = (SELECT a.agent_id FROM reconciler.agent a WHERE a.pool_id = $5 AND " +
+                                 std::string(free_now) + " AND a.agent_id IS DISTINCT FROM $6 AND " + fit() + least_loaded + "1 FOR UPDATE OF a" + (wait ? "" : " SKIP LOCKED") +
+                                 ") RETURNING u.agent_id",
+                             {Param::integer(binding_.id), Param::time(now_), Param::interval(longest_silence()), Param::interval(evidence_lasts(binding_)), Param::integer(pool),
+                              Param::text(except)});
+    return taken.empty() ? std::nullopt : std::optional(taken[0].text(0));
+  });
+}
+
+std::optional<std::string> FreeAgents::reserve(int pool, const std::optional<std::string>& except) {
+  if (auto taken = reserve_one(pool, except, false)) return taken;
+  return reserve_one(pool, except, true);
+}
+
+bool FreeAgents::reserve_at(const std::string& agent) {
+  return as_extension_owner([&] {
+    return !query("UPDATE reconciler.agent AS a SET load = a.load + 1, spread = random() WHERE a.agent_id = $5 AND " + std::string(free_now) + " AND " + fit() + " RETURNING 1",
+                  {Param::integer(binding_.id), Param::time(now_), Param::interval(longest_silence()), Param::interval(evidence_lasts(binding_)), Param::text(agent)})
+                .empty();
+  });
+}
+
+std::vector<PoolAgent> FreeAgents::siblings(int pool, const std::optional<std::string>& except, int limit) {
+  return as_extension_owner([&] {
+    std::vector<PoolAgent> found;
+    for (Rows::Row row : query("SELECT f.agent_id, f.pool_id, f.load, f.capacity FROM reconciler.agent_pool own JOIN reconciler.agent_pool p ON p.pool_id = own.pool_id OR (own.namespace <> ''"
+                               " AND (p.platform, p.region, p.namespace, p.backend) = (own.platform, own.region, own.namespace, own.backend))"
+                               " CROSS JOIN LATERAL (SELECT a.* FROM reconciler.agent a WHERE a.pool_id = p.pool_id AND " + std::string(free_now) + " AND a.agent_id IS DISTINCT FROM $6 AND " +
+                                   fit() + least_loaded + "$7) f WHERE own.pool_id = $5 ORDER BY p.pool_id <> own.pool_id, f.fullness, f.spread LIMIT $7",
+                               {Param::integer(binding_.id), Param::time(now_), Param::interval(longest_silence()), Param::interval(evidence_lasts(binding_)), Param::integer(pool),
+                                Param::text(except), Param::integer(limit)}))
+      found.push_back({row.text("agent_id"), static_cast<int>(row.integer("pool_id")), row.integer("load"), row.integer("capacity")});
+    return found;
+  });
+}
+
+void release(const std::string& agent) {
+  as_extension_owner([&] {
+    query("UPDATE reconciler.agent SET load = greatest(load - 1, 0) WHERE agent_id = (SELECT a.agent_id FROM reconciler.agent a WHERE a.agent_id = $1 FOR UPDATE SKIP LOCKED)", {Param::text(agent)});
+  });
+}
+
+std::map<std::string, std::int64_t> sessions_of(const std::vector<std::string>& agents) {
+  std::map<std::string, std::int64_t> counted;
+  if (agents.empty()) return counted;
+  for (const AttachedBinding& b : bindings_with_agents())
+    as_role(b.mapping.sessions.owner, [&] {
+      for (Rows::Row row : query_batch(Statements(b.mapping).loads(), {Param::texts(agents)})) counted[row.text("agent")] += row.integer("n");
+    });
+  return counted;
+}
+
+void recount(const std::vector<std::string>& agents, Time now) {
+  if (agents.empty()) return;
+  // The lock is a statement of its own: what is counted below is what was committed when it was had.
+  std::vector<std::string> locked;
+  as_extension_owner([&] {
+    for (Rows::Row row : query("SELECT agent_id FROM reconciler.agent WHERE agent_id = ANY($1) ORDER BY agent_id FOR UPDATE", {Param::texts(agents)})) locked.push_back(row.text(0));
+  });
+  const auto counted = sessions_of(locked);
+  std::vector<std::int64_t> loads;
+  for (const std::string& agent : locked) {
+    const auto found = counted.find(agent);
+    loads.push_back(found == counted.end() ? 0 : found->second);
+  }
+  as_extension_owner([&] {
+    query_batch("UPDATE reconciler.agent a SET load = t.load, counted_at = $1 FROM unnest($2, $3) AS t(agent_id, load) WHERE a.agent_id = t.agent_id",
+                {Param::time(now), Param::texts(locked), Param::integers(loads)});
+  });
+}
+
+bool recount_full(int pool, const Binding& binding, Time now) {
+  std::vector<std::string> full;
+  std::map<std::string, std::int64_t> capacity;
+  as_extension_owner([&] {
+    for (Rows::Row row : query("SELECT a.agent_id, a.capacity FROM reconciler.agent a WHERE a.pool_id = $5 AND a.connected AND a.approved AND NOT a.suspect AND a.draining IS NULL AND a.load >= a.capacity AND " +
+                                   FreeAgents::fit(),
+                               {Param::integer(binding.id), Param::time(now), Param::interval(longest_silence()), Param::interval(evidence_lasts(binding)), Param::integer(pool)})) {
+      full.push_back(row.text(0));
+      capacity[full.back()] = row.integer(1);
+    }
+  });
+  // Counted first without a lock: of who is truly full nobody has to wait.
+  const auto sessions = sessions_of(full);
+  std::erase_if(full, [&](const std::string& agent) {
+    const auto found = sessions.find(agent);
+    return found != sessions.end() && found->second >= capacity[agent];
+  });
+  std::erase_if(full, [&](const std::string& agent) { return capacity[agent] == 0; });
+  recount(full, now);
+  return !full.empty();
+}
+
+std::map<std::string, int> pools_of(const AttachedBinding& b, const std::vector<std::string>& keys) {
+  std::map<std::string, int> pools;
+  if (keys.empty()) return pools;
+  std::vector<std::string> found;
+  std::vector<std::optional<std::string>> pool, platform, region, agent;
+  as_role(b.mapping.sessions.owner, [&] {
+    for (Rows::Row row : query_batch(Statements(b.mapping).pools(), {Param::texts(keys)})) {
+      found.push_back(row.text("key"));
+      pool.push_back(row.maybe_text("pool")), platform.push_back(row.maybe_text("platform")), region.push_back(row.maybe_text("region"));
+      agent.push_back(row.maybe_text("agent"));
+    }
+  });
+  return as_extension_owner([&] {
+    for (Rows::Row row : query_batch("SELECT t.key, CASE WHEN t.pool IS NULL THEN coalesce(s.pool_id, a.pool_id) ELSE " + std::string(named) + " END AS pool_id"
+                                     " FROM unnest($2, $3, $4, $5, $6) AS t(key, pool, platform, region, agent)"
+                                     " LEFT JOIN reconciler.session_pool s ON s.binding_id = $1 AND s.session_id = t.key LEFT JOIN reconciler.agent a ON a.agent_id = t.agent",
+                                     {Param::integer(b.binding.id), Param::texts(found), Param::texts(pool), Param::texts(platform), Param::texts(region), Param::texts(agent)}))
+      if (const auto id = row.maybe_integer("pool_id")) pools[row.text("key")] = static_cast<int>(*id);
+    return pools;
+  });
+}
+
+std::optional<int> pool_named(const std::string& name, const std::optional<std::string>& platform, const std::optional<std::string>& region) {
+  return as_extension_owner([&]() -> std::optional<int> {
+    const auto id = query("SELECT " + std::string(named) + " FROM (SELECT $1 AS pool, $2 AS platform, $3 AS region) t", {Param::text(name), Param::text(platform), Param::text(region)}).only().maybe_integer(0);
+    return id ? std::optional(static_cast<int>(*id)) : std::nullopt;
+  });
+}
+
+}  // namespace reconciler

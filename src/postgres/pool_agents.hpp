@@ -1,0 +1,71 @@
+// Agents of pools: who is asked next, and how many sessions each has. Table reconciler.agent.
+//
+// Who gets a session has its place taken by reserve() in the transaction that writes the session's agent, under the lock of
+// the agent's row: no agent is ever given more than its capacity. Sessions end without telling us; recount() finds the truth.
+// Locks: the session's row first, then agents by agent_id, then episodes and events.
+//
+// In the caller's transaction and outside of a role block: what is ours is done as the extension's owner, what is the
+// users' as their tables' owners.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/time.hpp"
+#include "postgres/binding_store.hpp"
+
+namespace reconciler {
+
+struct PoolAgent {
+  std::string id;
+  int pool = 0;
+  std::int64_t load = 0, capacity = 0;
+};
+
+// Who is free, as one binding sees it: connected, approved, neither suspect nor drained, below its capacity, seen within two
+// intervals (120 s at least), and not gone by the binding's own evidence.
+class FreeAgents {
+ public:
+  FreeAgents(const Binding& binding, Time now) : binding_(binding), now_(now) {}
+
+  // Takes one place at the least loaded of a pool; ties at random. Whom others hold locked is passed over as long as somebody
+  // else is free; else it waits. Empty: the pool is full, as far as its loads are known.
+  std::optional<std::string> reserve(int pool, const std::optional<std::string>& except = {});
+  // The same, at this one: false, and nothing is taken, where it is not free. May wait.
+  bool reserve_at(const std::string& agent);
+  // The least loaded `limit` of a pool and of its sibling pools (same platform, region, namespace and backend, where a namespace
+  // is named), its own pool's first. Locks and takes nothing.
+  std::vector<PoolAgent> siblings(int pool, const std::optional<std::string>& except, int limit);
+
+  // What makes an agent of the pool fit to be chosen, but for its load: a condition on reconciler.agent a. Its parameters are
+  // $1 binding, $2 now, $3 longest silence, $4 age at which evidence is unknown.
+  static std::string fit();
+
+ private:
+  std::optional<std::string> reserve_one(int pool, const std::optional<std::string>& except, bool wait);
+
+  const Binding& binding_;
+  Time now_;
+};
+
+// One session less. An agent whom somebody else has locked keeps its number until it is counted: waiting here could deadlock
+// with who waits for the agent that we have reserved.
+void release(const std::string& agent);
+
+// Sessions that have not ended of each of these agents, over every attached table with an agent column; none: not in the map.
+std::map<std::string, std::int64_t> sessions_of(const std::vector<std::string>& agents);
+// Locks these agents, counts their sessions, and writes what it found. Nobody can be assigned between the count and the write.
+void recount(const std::vector<std::string>& agents, Time now);
+// The same for those of a pool that are fit but full, and have fewer sessions than places: whether there were any.
+bool recount_full(int pool, const Binding&, Time now);
+
+// Pools of sessions: what their own columns say, else what reconciler.session_pool says, else their agent's. A session of which
+// nothing is known, or which names a pool that does not exist, is not in the map.
+std::map<std::string, int> pools_of(const AttachedBinding&, const std::vector<std::string>& keys);
+// The pool of that name; empty: none, or several and none of them without a platform and region.
+std::optional<int> pool_named(const std::string& name, const std::optional<std::string>& platform = {}, const std::optional<std::string>& region = {});
+
+}  // namespace reconciler
