@@ -13,6 +13,7 @@ ALTER TABLE reconciler.binding ADD COLUMN pools boolean NOT NULL DEFAULT false;
 COMMENT ON COLUMN reconciler.binding.pools IS 'Its sessions belong to pools of agents: another agent of the pool takes over from one that is gone. Turned on by migrate_to_pools().';
 
 ALTER TABLE reconciler.episode ADD COLUMN sent_to text, ADD COLUMN siblings integer NOT NULL DEFAULT 0;
+CREATE INDEX episode_sent_to ON reconciler.episode (sent_to) WHERE sent_to IS NOT NULL;
 COMMENT ON COLUMN reconciler.episode.sent_to IS 'Another agent of the pool that the last try went to, in place of its own; NULL: it went to its own.';
 COMMENT ON COLUMN reconciler.episode.siblings IS 'Tries that other agents of the pool were asked for.';
 

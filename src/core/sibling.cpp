@@ -40,9 +40,16 @@ Verdict goes_to(const Facts& f, const Because& because) {
   return verdict;
 }
 
+// What another agent is sent. Where acknowledgements can't be seen a start is not sent again to its own agent, which may
+// be at it. Where what is started outlives agents it stands in one place: another agent that starts it finds it there.
+std::string command_elsewhere(const Facts& f) {
+  if (!f.policy->retry_action.empty()) return f.policy->retry_action;
+  return f.pool->runtimes_outlive_agents && f.policy->awaits == start_session ? start_session : "";
+}
+
 // A start may be with its agent already, and is nobody else's then.
-bool may_be_sent_elsewhere(const Facts& f) {
-  if (f.policy->retry_action != start_session) return true;
+bool may_be_sent_elsewhere(const Facts& f, const std::string& command) {
+  if (command != start_session) return true;
   const Command* start = newest_start(f);
   const bool sure = !has_agent(f) || (is_gone(f) && f.agent->gone_observations >= 2);
   return sure && start && start->sendable && !start_taken_over(f) && state_age(f) < start_moves_within;
@@ -60,7 +67,8 @@ bool siblings_spent(const Facts& f) {
 
 Answer sibling_due(const Facts& f, std::string* why) {
   const Episode& episode = f.episode;
-  if (!f.pool || f.policy->retry_action.empty()) {
+  const std::string command = f.pool ? command_elsewhere(f) : "";
+  if (command.empty()) {
     if (why) *why = f.pool ? "nothing is sent for this state" : "it is of no pool";
     return {};
   }
@@ -79,7 +87,7 @@ Answer sibling_due(const Facts& f, std::string* why) {
     verdict.text = cat({"agent ", in_quotes(*episode.sent_to), " of ", of_pool(f), " has taken over"});
     return verdict;
   }
-  if (!because || !f.pool->taker || !f.hub_set || !may_be_sent_elsewhere(f) || siblings_spent(f)) return {};
+  if (!because || !f.pool->taker || !f.hub_set || !may_be_sent_elsewhere(f, command) || siblings_spent(f)) return {};
   const auto open = open_command(f);
   // What its own agent has of ours is nothing to wait for once that is gone. A try that is on its way is.
   const bool on_its_way = episode.lease_until && *episode.lease_until > f.now;
@@ -89,7 +97,7 @@ Answer sibling_due(const Facts& f, std::string* why) {
   if (due > f.now)
     return wait(Action::reassign, due, Blocked::none, cat({because->text, "; the next try of another agent of ", of_pool(f), " follows in ", span(due - f.now)}));
   Verdict verdict = goes_to(f, *because);
-  verdict.sends = true;
+  verdict.sends = command;
   return verdict;
 }
 

@@ -63,6 +63,7 @@ std::string evidence_json(const Facts& facts, const Verdict& verdict) {
 }
 
 std::string command_for(const Binding& binding, const Tracked& tracked) {
+  if (tracked.goes_to && !tracked.goes_to->verdict.sends.empty()) return tracked.goes_to->verdict.sends;
   const Policy* policy = binding.policy(tracked.session.state);
   return tracked.episode.owed == Owed::stop || !policy ? "stop_session" : policy->retry_action;
 }

@@ -281,7 +281,7 @@ void Pass::sort_verdict(Tracked& tracked, Sweep sweep, Batch& batch) {
       break;
     }
     case Action::reassign:
-      if (!verdict.sends) {
+      if (verdict.sends.empty()) {
         batch.hand_over.push_back({&tracked, verdict, evidence_json(facts, verdict)});
         break;
       }

@@ -11,7 +11,7 @@ namespace {
 // Enough to choose from, few enough to ask about. Those that are fuller are the next pass's.
 constexpr std::int64_t most_asked = 200;
 
-double fullness(const PoolAgent& agent) { return agent.capacity > 0 ? static_cast<double>(agent.load) / agent.capacity : 1; }
+double fullness(const Taker& agent) { return agent.capacity > 0 ? static_cast<double>(agent.load) / agent.capacity : 1; }
 
 }  // namespace
 
@@ -50,11 +50,11 @@ Siblings::Choice& Siblings::choice(int pool, bool may_ask) {
   choice.agents = store_.takers(pool, most_asked);
   choice.members = static_cast<int>(choice.agents.size());
   std::set<std::string> ids;
-  for (const PoolAgent& agent : choice.agents) ids.insert(agent.id);
+  for (const Taker& agent : choice.agents) ids.insert(agent.id);
   if (may_ask) observer_.look(ids);
   else observer_.load(ids);
   const Time now = store_.now();
-  std::erase_if(choice.agents, [&](const PoolAgent& agent) {
+  std::erase_if(choice.agents, [&](const Taker& agent) {
     const AgentEvidence* known = observer_.of(agent.id);
     return !known || known->suspect_since || current(*known, now, store_.binding().limits) != Presence::present;
   });
@@ -62,9 +62,9 @@ Siblings::Choice& Siblings::choice(int pool, bool may_ask) {
 }
 
 void Siblings::choose(PoolFacts& facts, const Tracked& tracked, Choice& choice) {
-  const auto takes = [&](const PoolAgent& agent) { return agent.load < agent.capacity && agent.id != tracked.session.agent; };
-  PoolAgent* best = nullptr;
-  for (PoolAgent& agent : choice.agents)
+  const auto takes = [&](const Taker& agent) { return agent.load < agent.capacity && agent.id != tracked.session.agent; };
+  Taker* best = nullptr;
+  for (Taker& agent : choice.agents)
     if (takes(agent) && (!best || fullness(agent) < fullness(*best))) best = &agent;
   if (best) {
     ++best->load;

@@ -24,7 +24,7 @@ class Siblings {
 
  private:
   struct Choice {
-    std::vector<PoolAgent> agents;  // least loaded first, as far as they were there when we looked
+    std::vector<Taker> agents;  // least loaded first, as far as they were there when we looked
     int members = 0;                // looked at
   };
   bool wanted(const Tracked&) const;

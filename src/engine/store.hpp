@@ -86,7 +86,7 @@ struct Pooled {
 };
 
 // An agent that takes sessions, as the registry has it.
-struct PoolAgent {
+struct Taker {
   std::string id;
   std::int64_t load = 0, capacity = 0;
 };
@@ -171,7 +171,7 @@ class Store {
   // The pools of these sessions, by key; absent: none. Where the binding's `pools` is on.
   virtual std::map<std::string, Pooled> pools_of(const std::vector<const Tracked*>&) = 0;
   // Agents that take sessions of a pool, the least loaded first, at most `limit`: of the pool, then of those that can do the same.
-  virtual std::vector<PoolAgent> takers(int pool, std::int64_t limit) = 0;
+  virtual std::vector<Taker> takers(int pool, std::int64_t limit) = 0;
   // The next sessions of agents that are being emptied: drained, or lost with what they ran living on.
   virtual std::vector<Tracked> scan_leaving(Cursor&) = 0;
   // Writes the new agent where the row still is what the verdict rested on and that agent has room, with event, audit row

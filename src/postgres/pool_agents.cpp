@@ -111,7 +111,8 @@ void recount(const std::vector<std::string>& agents, Time now) {
     loads.push_back(found == counted.end() ? 0 : found->second);
   }
   as_extension_owner([&] {
-    query_batch("UPDATE reconciler.agent a SET load = t.load, counted_at = $1 FROM unnest($2, $3) AS t(agent_id, load) WHERE a.agent_id = t.agent_id",
+    // A place that is kept while a command is on its way is not free.
+    query_batch("UPDATE reconciler.agent a SET load = t.load + (SELECT count(*) FROM reconciler.episode e WHERE e.sent_to = a.agent_id AND e.lease_until > $1 AND e.owed IS NULL), counted_at = $1 FROM unnest($2, $3) AS t(agent_id, load) WHERE a.agent_id = t.agent_id",
                 {Param::time(now), Param::texts(locked), Param::integers(loads)});
   });
 }

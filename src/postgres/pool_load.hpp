@@ -1,4 +1,4 @@
-// How many sessions the agents of pools have, as far as it is known without counting: reconciler.agent.load.
+// Loads of many agents at once, as a pass moves them. See pool_agents.hpp for who is free, and for counting.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +10,9 @@ namespace reconciler {
 // Sessions by agent.
 using Loads = std::map<std::string, std::int64_t>;
 
-// Inside a transaction, as the extension's owner. Locks the agents, in the order of their ids.
-// As many of those wanted as each agent has room for; an agent that is not in the registry has none.
-Loads reserve(const Loads& wanted);
-// Agents that are not in the registry are passed over.
-void release(const Loads& left);
+// Inside a transaction, as the extension's owner; agents are locked in the order of their ids. Takes as many places as are
+// wanted and each agent has, and gives back what is left. Returns what was taken; agents that are not in the registry have
+// no place and are passed over.
+Loads reserve(const Loads& wanted, const Loads& left = {});
 
 }  // namespace reconciler

@@ -95,7 +95,7 @@ class PgStore final : public Store {
   Paced take_pace(Losses, std::int64_t wanted) override;
   void note_incarnations(const std::vector<const Tracked*>&) override;
   std::map<std::string, Pooled> pools_of(const std::vector<const Tracked*>&) override;
-  std::vector<PoolAgent> takers(int pool, std::int64_t limit) override;
+  std::vector<Taker> takers(int pool, std::int64_t limit) override;
   std::vector<Tracked> scan_leaving(Cursor&) override;
   Finished hand_over(const PassStart&, const std::vector<Handover>&) override;
   void note_drained(const PassStart&) override;

@@ -133,7 +133,7 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
       claims.push_back({index.at(w.tracked), row.text("command_id"), static_cast<int>(row.integer("attempt")), w.wait,
                         payload == payloads.end() ? "" : payload->second, row.time("lease_until")});
     }
-    release(reserved);  // for those that were not claimed
+    reserve({}, reserved);  // for those that were not claimed
     if (!claimed.empty()) announce(b_, pass.pass_id, claimed[0].integer("first"), claimed[0].integer("last"));
     // As they were asked for, oldest first.
     std::sort(claims.begin(), claims.end(), [](const Claim& a, const Claim& b) { return a.index < b.index; });
@@ -283,7 +283,7 @@ void PgStore::record_once(const PassStart& pass, const std::vector<Attempt>& att
           "   AS u(key, command, label, detail, hub_id, counts, accepted, keep, unreachable, gone, next, lease, attempt, took, looked_up) OFFSET 0) AS t"
           " WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.command_id = t.command"
           "   AND CASE WHEN t.lease IS NULL THEN e.lease_until IS NULL OR e.lease_until <= $2 ELSE e.lease_until = t.lease END"
-          " RETURNING e.session_id, e.state, e.agent_id, t.command, t.label, t.detail, t.attempt, t.took, t.looked_up"
+          " RETURNING e.session_id, e.state, coalesce(e.sent_to, e.agent_id) AS agent_id, t.command, t.label, t.detail, t.attempt, t.took, t.looked_up"
           "), written AS ("
           " INSERT INTO reconciler.event (pass_id, at, schema_name, table_name, actor, session_id, kind, from_state, reason, evidence)"
           " SELECT $18, $2, $19, $20, $21, session_id, 'retry_result', state, label,"
@@ -313,7 +313,7 @@ void PgStore::settle_room(const std::vector<Attempt>& attempts, const std::map<s
     if (!images.contains(tracked.session.key)) ++left[tracked.goes_to->agent];
     else if (tracked.session.agent) ++left[*tracked.session.agent];
   }
-  release(left);
+  reserve({}, left);
 }
 
 // Of the stay that was asked about: while the hub answered, another one may have begun.

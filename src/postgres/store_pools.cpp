@@ -1,6 +1,7 @@
 // Other agents of a session's pool, and the sessions that they get.
 #include "core/json.hpp"
 #include "postgres/audit.hpp"
+#include "postgres/pool_agents.hpp"
 #include "postgres/store.hpp"
 
 namespace reconciler {
@@ -10,37 +11,27 @@ using Texts = std::vector<std::optional<std::string>>;
 
 }  // namespace
 
-// By its own columns, by what is kept for it, or by its agent: who has it says where it is.
 std::map<std::string, Pooled> PgStore::pools_of(const std::vector<const Tracked*>& sessions) {
-  Texts keys, agents;
-  for (const Tracked* tracked : sessions) keys.push_back(tracked->session.key), agents.push_back(tracked->session.agent);
+  std::vector<std::string> keys;
+  for (const Tracked* tracked : sessions) keys.push_back(tracked->session.key);
   return transactions_.run("reading pools", [&] {
-    return ours([&] {
-      std::map<std::string, Pooled> pools;
-      for (Rows::Row row : query_batch("SELECT t.key, p.pool_id, concat_ws('/', nullif(p.platform, ''), nullif(p.region, ''), p.name) AS name, p.runtimes_outlive_agents"
-                                       " FROM unnest($2::text[], $3::text[]) AS t(key, agent) LEFT JOIN reconciler.session_pool s ON s.binding_id = $1 AND s.session_id = t.key"
-                                       " LEFT JOIN reconciler.agent a ON a.agent_id = t.agent JOIN reconciler.agent_pool p ON p.pool_id = coalesce(s.pool_id, a.pool_id)",
-                                       {Param::integer(b_.binding.id), Param::texts(keys), Param::texts(agents)}))
-        pools[row.text("key")] = {static_cast<int>(row.integer("pool_id")), row.text("name"), row.boolean("runtimes_outlive_agents")};
-      return pools;
+    const std::map<std::string, int> ids = reconciler::pools_of(b_, keys);
+    std::map<int, Pooled> known;
+    ours([&] {
+      for (Rows::Row row : query("SELECT pool_id, concat_ws('/', nullif(platform, ''), nullif(region, ''), name) AS name, runtimes_outlive_agents FROM reconciler.agent_pool"))
+        known[static_cast<int>(row.integer("pool_id"))] = {static_cast<int>(row.integer("pool_id")), row.text("name"), row.boolean("runtimes_outlive_agents")};
     });
+    std::map<std::string, Pooled> pools;
+    for (const auto& [key, id] : ids) pools[key] = known.at(id);
+    return pools;
   });
 }
 
-std::vector<PoolAgent> PgStore::takers(int pool, std::int64_t limit) {
+std::vector<Taker> PgStore::takers(int pool, std::int64_t limit) {
   return transactions_.run("reading agents of a pool", [&] {
-    return ours([&] {
-      std::vector<PoolAgent> agents;
-      for (Rows::Row row : query("SELECT a.agent_id, a.load, a.capacity FROM reconciler.agent_pool p,"
-                                 " LATERAL (SELECT q.pool_id FROM reconciler.agent_pool q WHERE q.pool_id = p.pool_id OR (p.namespace <> ''"
-                                 "   AND (q.platform, q.region, q.namespace, q.backend) = (p.platform, p.region, p.namespace, p.backend))) AS can,"
-                                 " LATERAL (SELECT * FROM reconciler.agent f WHERE f.pool_id = can.pool_id AND f.connected AND f.approved AND NOT f.suspect AND f.draining IS NULL"
-                                 "   AND f.load < f.capacity ORDER BY f.fullness, f.spread LIMIT $2) AS a"
-                                 " WHERE p.pool_id = $1 ORDER BY can.pool_id <> p.pool_id, a.fullness, a.spread LIMIT $2",
-                                 {Param::integer(pool), Param::integer(limit)}))
-        agents.push_back({row.text("agent_id"), row.integer("load"), row.integer("capacity")});
-      return agents;
-    });
+    std::vector<Taker> takers;
+    for (const PoolAgent& agent : FreeAgents(b_.binding, now()).siblings(pool, {}, static_cast<int>(limit))) takers.push_back({agent.id, agent.load, agent.capacity});
+    return takers;
   });
 }
 
@@ -116,7 +107,7 @@ void PgStore::note_handed_over(const PassStart& pass, const std::vector<Handover
                 .evidence = evidence.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), .before = {}, .after = {}};
     if (const auto image = images.find(s.key); image != images.end()) {
       event.before = image->second.before, event.after = image->second.after;
-      keys.push_back(s.key), states.push_back(s.state), others.push_back(v.to_agent), first_seen.push_back(move.tracked->episode.first_seen), by_command.push_back(v.sends);
+      keys.push_back(s.key), states.push_back(s.state), others.push_back(v.to_agent), first_seen.push_back(move.tracked->episode.first_seen), by_command.push_back(!v.sends.empty());
     } else {
       event.kind = "skipped", event.to_state.reset();
     }
@@ -183,8 +174,7 @@ Store::Finished PgStore::hand_over_once(const PassStart& pass, const std::vector
           ++wants[move.verdict.to_agent];
           if (move.tracked->session.agent) ++left[*move.tracked->session.agent];
         }
-      if (reserve(wants) != wants) throw NotNow{};
-      release(left);
+      if (reserve(wants, left) != wants) throw NotNow{};
       note_handed_over(pass, moves, images, at);
     });
     done.closed = static_cast<std::int64_t>(images.size());
@@ -193,6 +183,24 @@ Store::Finished PgStore::hand_over_once(const PassStart& pass, const std::vector
   });
 }
 
-void PgStore::note_drained(const PassStart&) {}
+void PgStore::note_drained(const PassStart& pass) {
+  transactions_.run("looking for drained agents", [&] {
+    std::vector<std::string> draining;
+    ours([&] {
+      for (Rows::Row row : query("SELECT agent_id FROM reconciler.agent WHERE draining IS NOT NULL AND drained IS NULL ORDER BY agent_id LIMIT 1000")) draining.push_back(row.text(0));
+    });
+    if (draining.empty()) return;
+    const Time at = now();
+    recount(draining, at);
+    ours([&] {
+      std::vector<Event> events;
+      for (Rows::Row row : query("UPDATE reconciler.agent SET drained = $2 WHERE agent_id = ANY($1) AND load = 0 AND draining IS NOT NULL AND drained IS NULL RETURNING agent_id, drain_reason",
+                                 {Param::texts(draining), Param::time(at)}))
+        events.push_back({.session = {}, .kind = "drained", .from_state = {}, .to_state = {}, .reason = {}, .rule = {},
+                          .evidence = nlohmann::json{{"agent_id", row.text("agent_id")}, {"reason", row.text("drain_reason")}}.dump(), .before = {}, .after = {}});
+      write_events(b_, pass.pass_id, at, actor_, events);
+    });
+  });
+}
 
 }  // namespace reconciler

@@ -91,6 +91,7 @@ CREATE TABLE reconciler.episode (
   PRIMARY KEY (binding_id, session_id)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 CREATE INDEX episode_owed ON reconciler.episode (binding_id, session_id) WHERE owed IS NOT NULL;
+CREATE INDEX episode_sent_to ON reconciler.episode (sent_to) WHERE sent_to IS NOT NULL;
 COMMENT ON TABLE reconciler.episode IS 'One stay of a session in a watched state, with its attempts: narrow, so that a retry never writes the session''s own row.';
 COMMENT ON COLUMN reconciler.episode.binding_id IS 'Whose session.';
 COMMENT ON COLUMN reconciler.episode.session_id IS 'Key of the session as text.';
