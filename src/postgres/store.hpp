@@ -7,7 +7,7 @@
 //   store_attempts.cpp  claim, record, progress, quarantine
 //   store_finish.cpp    close with event and audit; what would be done
 //   store_brake.cpp     the budget of forces
-//   store_pools.cpp     other agents of a pool, and sessions that they get
+//   store_handover.cpp  other agents of a pool, and sessions that they get
 //   store_late.cpp      what is owed to agents that come back
 //   store_leftover.cpp  what a forced session may leave behind
 //   store_pass.cpp      begin and end of a pass
