@@ -68,6 +68,8 @@ class PgStore final : public Store {
   std::optional<Tracked> find(const std::string& key);
   // The row as it is now, with the key as its column prints it; begins no episode. Empty: no such row.
   std::optional<Session> look(const std::string& typed);
+  // The same, locked until the transaction ends.
+  std::optional<Session> lock(const std::string& typed);
 
   // Whether anything but what was told by functions names the agent.
   bool knows(const std::string& agent);
