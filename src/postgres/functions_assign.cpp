@@ -33,7 +33,8 @@ UserError changed_meanwhile(const Session& s) { return UserError("40001", "sessi
 // What its own column says stays: a pool of another name is not for this session.
 void refuse_other_pool(const AttachedBinding& b, const Session& s, int wanted) {
   if (!b.mapping.sessions.pool) return;
-  const Rows rows = as_role(b.mapping.sessions.owner, [&] { return query_batch(Statements(b.mapping).pools(), {Param::texts({s.key})}); });
+  const std::vector<std::string> key{s.key};
+  const Rows rows = as_role(b.mapping.sessions.owner, [&] { return query_batch(Statements(b.mapping).pools(), {Param::texts(key)}); });
   if (rows.empty() || rows[0].null("pool")) return;
   if (pool_named(rows[0].text("pool"), rows[0].maybe_text("platform"), rows[0].maybe_text("region")) == wanted) return;
   throw UserError("55000", "session \"" + s.key + "\" is of another agent pool", "Leave the argument \"pool\" out, or write the column \"" + b.mapping.sessions.pool->name + "\" first.",

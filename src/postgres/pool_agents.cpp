@@ -19,7 +19,6 @@ constexpr const char* named =
     "(SELECT CASE WHEN count(*) > 1 THEN min(p.pool_id) FILTER (WHERE p.platform = coalesce(t.platform, '') AND p.region = coalesce(t.region, '')) ELSE min(p.pool_id) END"
     " FROM reconciler.agent_pool p WHERE p.name = t.pool AND p.platform = coalesce(t.platform, p.platform) AND p.region = coalesce(t.region, p.region))";
 
-Duration longest_silence() { return std::max<Duration>(2 * settings::interval(), seconds(120)); }
 Duration evidence_lasts(const Binding& b) { return 2 * b.limits.interval; }
 
 // What makes an agent fit to be chosen but for what the index knows. Parameters: see with_common(). No joins: the plan stays a
@@ -51,6 +50,8 @@ std::vector<AttachedBinding> bindings_with_agents() {
 }
 
 }  // namespace
+
+Duration longest_silence() { return std::max<Duration>(2 * settings::interval(), seconds(120)); }
 
 std::optional<std::string> FreeAgents::reserve_one(int pool, const std::optional<std::string>& except, bool wait) {
   return as_extension_owner([&]() -> std::optional<std::string> {

@@ -25,6 +25,9 @@ struct PoolAgent {
   std::int64_t load = 0, capacity = 0;
 };
 
+// An agent not heard of for longer gets no new sessions.
+Duration longest_silence();
+
 // Who is free, as one binding sees it: connected, approved, neither suspect nor drained, below its capacity, seen within two
 // intervals (120 s at least), and not gone by the binding's own evidence.
 class FreeAgents {

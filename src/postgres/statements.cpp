@@ -48,6 +48,9 @@ std::string as_text(const std::string& alias, const std::optional<Column>& colum
   return column ? as_text(alias, *column) : "NULL::text";
 }
 
+// An empty text says nothing.
+std::string said(const std::optional<Column>& column) { return "nullif(" + as_text("s", column) + ", '')"; }
+
 // In what runs as the table's owner.
 std::string cast(const std::string& value, const Column& column) { return value + "::" + column.type; }
 
@@ -232,18 +235,25 @@ std::string Statements::agents_of(const std::string& state) const {
          " AND " + in("s", *t.agent) + " IS NOT NULL LIMIT $1::bigint";
 }
 
+std::string Statements::not_ended() const { return "(" + as_text("s", m_.sessions.state) + " IN (" + literals(m_.ending_states) + ")) IS NOT TRUE"; }
+
 std::string Statements::loads() const {
   const SessionsTable& t = m_.sessions;
   // Registered agents may have ids that are none of the column's type.
   const std::string agent = as_text("s", *t.agent);
   const std::string theirs = textual(*t.agent) ? in("s", *t.agent) + " = " + any_read("$1::text[]", *t.agent) : agent + " = ANY($1::text[])";
-  return "SELECT " + agent + " AS agent, count(*) AS n FROM " + t.qualified + " AS s WHERE " + theirs + " AND (" + as_text("s", t.state) + " IN (" + literals(m_.ending_states) +
-         ")) IS NOT TRUE GROUP BY 1";
+  return "SELECT " + agent + " AS agent, count(*) AS n FROM " + t.qualified + " AS s WHERE " + theirs + " AND " + not_ended() + " GROUP BY 1";
+}
+
+std::string Statements::population() const {
+  const SessionsTable& t = m_.sessions;
+  return "SELECT " + as_text("s", t.state) + " AS state, " + said(t.agent) + " AS agent, " + said(t.pool) + " AS pool, " + said(t.platform) + " AS platform, " + said(t.region) +
+         " AS region, k.pool AS kept, count(*) AS n FROM " + t.qualified + " AS s LEFT JOIN unnest($1::text[], $2::bigint[]) AS k(key, pool) ON k.key = " + as_text("s", t.key) + " WHERE " + not_ended() +
+         " GROUP BY 1, 2, 3, 4, 5, 6";
 }
 
 std::string Statements::pools() const {
   const SessionsTable& t = m_.sessions;
-  const auto said = [](const std::optional<Column>& column) { return "nullif(" + as_text("s", column) + ", '')"; };
   return "SELECT " + as_text("s", t.key) + " AS key, " + said(t.agent) + " AS agent, " + said(t.pool) + " AS pool, " + said(t.platform) + " AS platform, " + said(t.region) +
          " AS region FROM " + t.qualified + " AS s WHERE " + in("s", t.key) + " = " + any_read("$1::text[]", t.key);
 }

@@ -52,6 +52,9 @@ class Statements {
   std::string loads() const;
   // $1 keys; columns key, agent, pool, platform, region. NULL where nothing is said.
   std::string pools() const;
+  // $1 keys, $2 pools that are kept for them elsewhere. Sessions that have not ended, by columns state, agent, pool, platform,
+  // region, kept; and how many, n.
+  std::string population() const;
   std::string count_watched() const;
   // $1 states, $2 their thresholds (text[] of interval), $3 threshold of all others, $4 now. Columns: state, n, since
   // (timestamptz: of the oldest), over. One row per state; reads the whole table.
@@ -90,6 +93,7 @@ class Statements {
   // $`route` on the route. `touched`: the columns that `set` writes; `besides`: a further condition.
   std::string compare_and_set(const std::vector<std::string>& set, const std::vector<Column>& touched, const std::string& arrays, const std::string& names, std::size_t route,
                               const std::string& besides = {}) const;
+  std::string not_ended() const;
   bool shows_signs() const;
   std::string sign(const std::string& alias) const;
   std::string quiet(const std::string& since) const;
