@@ -102,3 +102,102 @@ SELECT pg_catalog.pg_extension_config_dump('reconciler.agent_pool_pool_id_seq', 
 SELECT pg_catalog.pg_extension_config_dump('reconciler.session_pool', '');
 
 COMMENT ON COLUMN reconciler.binding.columns IS 'Which column is what: key, state, agent, runtime, created, entered, updated, reason, closed, pool, platform, region, route and signs (lists).';
+
+ALTER TABLE reconciler.event DROP CONSTRAINT known_kind, ADD CONSTRAINT known_kind CHECK (kind IN (
+    'attached', 'detached', 'policy_changed', 'mode_changed', 'retry', 'retry_result', 'finalize', 'force', 'reassign',
+    'respawn', 'quarantine', 'hold', 'release', 'pause', 'unpause', 'brake_tripped', 'brake_reset', 'undo', 'late_report',
+    'contradiction', 'leftover', 'resource_deleted', 'resources_confirmed', 'inventory_rejected', 'shared_runtime', 'guard',
+    'drain', 'undrain', 'drained', 'resource_reported', 'skipped', 'error') OR kind ~ '^would_[a-z]+$');
+
+CREATE FUNCTION register_agent(agent_id text, pool text DEFAULT 'default', platform text DEFAULT '', region text DEFAULT '', capacity integer DEFAULT NULL, incarnation text DEFAULT NULL) RETURNS text
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_register_agent';
+REVOKE ALL ON FUNCTION register_agent(text, text, text, text, integer, text) FROM PUBLIC;
+COMMENT ON FUNCTION register_agent(text, text, text, text, integer, text) IS
+  'Says that an agent is there, connected, and of which pool: it gets sessions of that pool from here on, as long as it is heard of. pool, platform, region: a pool that is not there is made. capacity: sessions that it takes; NULL: the pool''s default_capacity. incarnation: what tells this start of it from earlier ones; NULL: not known. Returns registered, or updated. Errors: blank agent_id or pool, capacity out of range (22023).';
+
+CREATE FUNCTION agent_heartbeat(agent_id text, incarnation text DEFAULT NULL, capacity integer DEFAULT NULL) RETURNS text
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_agent_heartbeat';
+REVOKE ALL ON FUNCTION agent_heartbeat(text, text, integer) FROM PUBLIC;
+COMMENT ON FUNCTION agent_heartbeat(text, text, integer) IS
+  'Says that an agent of a pool is still there: one not heard of for two intervals (120 s at least) gets no new sessions. incarnation, capacity: NULL: as they are. Returns recorded. Errors: an agent that register_agent() did not put into a pool (P0002), blank agent_id, capacity out of range (22023).';
+
+-- Agent pools: which there are, who gets a session, and how an agent is emptied.
+
+CREATE FUNCTION create_agent_pool(name text, platform text DEFAULT '', region text DEFAULT '', options jsonb DEFAULT '{}') RETURNS integer
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_create_agent_pool';
+REVOKE ALL ON FUNCTION create_agent_pool(text, text, text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION create_agent_pool(text, text, text, jsonb) IS
+  'Makes a pool of agents, told by name, platform and region; one that is there already gets the options that are given, and keeps the others. options: namespace, backend, default_capacity, runtimes_outlive_agents. Returns its pool_id. Errors: blank name, unknown option or a value that does not fit (22023).';
+
+CREATE FUNCTION drain_agent(agent_id text, reason text DEFAULT '', move boolean DEFAULT true) RETURNS text
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_drain_agent';
+REVOKE ALL ON FUNCTION drain_agent(text, text, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION drain_agent(text, text, boolean) IS
+  'An agent gets no new sessions from here on; the worker gives those that it has to others. reason: kept in the audit and in reconciler.agent. move: off leaves its sessions where they are until they end. pool_agents() shows how far it is. Drained already: reason and move are replaced. Returns requested. Errors: an agent that is in no pool (P0002), blank agent_id (22023).';
+
+CREATE FUNCTION undrain_agent(agent_id text, reason text DEFAULT '') RETURNS text
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_undrain_agent';
+REVOKE ALL ON FUNCTION undrain_agent(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION undrain_agent(text, text) IS
+  'Ends drain_agent(), also after it has come to its end: the agent gets sessions again. reason: kept in the audit. Returns undrained, or not draining. Errors: an agent that is in no pool (P0002), blank agent_id (22023).';
+
+CREATE FUNCTION assign_session(session_id text, pool text DEFAULT NULL, platform text DEFAULT NULL, region text DEFAULT NULL, sessions regclass DEFAULT NULL) RETURNS text
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_assign_session';
+REVOKE ALL ON FUNCTION assign_session(text, text, text, text, regclass) FROM PUBLIC;
+COMMENT ON FUNCTION assign_session(text, text, text, text, regclass) IS
+  'Gives a session to the least loaded agent of its pool that is connected, approved, not suspect, not drained and not full, in the caller''s transaction; one whose agent is there keeps it. pool, platform, region: NULL: the session''s own pool, or the only one there is. sessions: the attached table; NULL: the only one. Returns its agent_id. Errors: unknown session (P0002), unknown pool (42704), a session that has ended, is held or of another pool, no agent that is free, no agent column, or a copy whose identity is not confirmed (55000), a row that changed meanwhile (40001).';
+
+CREATE FUNCTION report_resource(session_id text, platform_resource_id text, sessions regclass DEFAULT NULL) RETURNS text
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_report_resource';
+REVOKE ALL ON FUNCTION report_resource(text, text, regclass) FROM PUBLIC;
+COMMENT ON FUNCTION report_resource(text, text, regclass) IS
+  'Says what a session runs in, as its platform names it: written to the mapped runtime column, or to reconciler.session_pool where there is none. sessions: the attached table; NULL: the only one. Returns recorded. Errors: unknown session (P0002), blank platform_resource_id (22023), a copy whose identity is not confirmed (55000), a row that changed meanwhile (40001).';
+
+CREATE FUNCTION agent_pools()
+  RETURNS TABLE (platform text, region text, pool text, agents bigint, connected bigint, draining bigint, suspect bigint, capacity bigint, load bigint,
+                 headroom bigint, sessions jsonb, oldest_stuck interval)
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_agent_pools';
+REVOKE ALL ON FUNCTION agent_pools() FROM PUBLIC;
+COMMENT ON FUNCTION agent_pools() IS
+  'Every pool: its agents, what they take and have (headroom: places that are free at agents which get new sessions), its sessions that have not ended by state, and how long the longest stuck of them is. Reads the sessions tables with the caller''s rights on them.';
+
+CREATE FUNCTION pool_agents(pool text DEFAULT NULL)
+  RETURNS TABLE (agent_id text, pool text, platform text, region text, connected boolean, approved boolean, suspect boolean, draining timestamptz, drained timestamptz,
+                 sessions bigint, load integer, capacity integer, last_seen timestamptz, incarnation text)
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_pool_agents';
+REVOKE ALL ON FUNCTION pool_agents(text) FROM PUBLIC;
+COMMENT ON FUNCTION pool_agents(text) IS
+  'Every agent of a pool, or (NULL) of all. draining: since when it is drained; drained: since when it has no session left. sessions: that have not ended, counted now, with the caller''s rights on their tables; load: as last counted, with what was assigned since. connected: as last said or seen, and not silent since. Error: no such pool (42704).';
+
+CREATE OR REPLACE FUNCTION reconciler.level_of(OUT function_name text, OUT level text) RETURNS SETOF record
+  LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  VALUES
+    -- looks
+    ('stuck_sessions', 'viewer'), ('explain_session', 'viewer'), ('reconcile_plan', 'viewer'), ('session_coverage', 'viewer'), ('preflight', 'viewer'),
+    ('reconciler_status', 'viewer'), ('reconciler_metrics', 'viewer'), ('reconciler_metrics_text', 'viewer'), ('agent_pools', 'viewer'), ('pool_agents', 'viewer'),
+    -- acts, within what policies and brakes allow
+    ('reconcile', 'operator'), ('probe_hub', 'operator'), ('pause_reconciler', 'operator'), ('unpause_reconciler', 'operator'),
+    ('hold_session', 'operator'), ('release_session', 'operator'), ('retry_session', 'operator'),
+    ('request_termination', 'operator'), ('undo_event', 'operator'), ('undo_pass', 'operator'), ('assign_session', 'operator'), ('drain_agent', 'operator'), ('undrain_agent', 'operator'),
+    -- sets up, and acts past policies and brakes
+    ('attach_sessions', 'admin'), ('detach_sessions', 'admin'), ('create_control_plane', 'admin'), ('set_hub', 'admin'),
+    ('set_mode', 'admin'), ('reset_brake', 'admin'), ('force_terminate_session', 'admin'), ('confirm_identity', 'admin'),
+    ('stop_worker', 'admin'), ('create_agent_pool', 'admin'),
+    -- says what it knows of agents
+    ('agent_connected', 'evidence'), ('agent_disconnected', 'evidence'), ('register_agent', 'evidence'), ('agent_heartbeat', 'evidence'),
+    ('report_resource', 'evidence'),
+    -- the extension's owner only
+    ('reconciler_grant', 'owner'), ('reconciler_revoke', 'owner'),
+    ('reconciler.level_of', 'owner'), ('reconciler.granted_functions', 'owner'), ('reconciler.grantee', 'owner'), ('reconciler.grant_tables', 'owner'),
+    ('reconciler.event_is_append_only', 'owner'), ('reconciler.configuration_changed', 'owner'), ('reconciler.own_change', 'owner'), ('reconciler.refuse_credentials_in_urls', 'owner'),
+    ('reconciler.check_row', 'owner'), ('reconciler.check_terminal_states', 'owner'), ('reconciler.trust_dump', 'owner'), ('reconciler.check_mapping', 'owner'), ('reconciler.check_hub_profile', 'owner'),
+    ('reconciler.plain_text', 'owner'), ('reconciler.closing', 'owner'), ('reconciler.guard', 'owner'), ('reconciler.guard_terminal', 'owner'), ('reconciler.set_guard', 'owner'), ('reconciler.guard_changed', 'owner'),
+    ('reconciler.clock', 'owner'), ('reconciler.acting_role', 'owner'), ('reconciler.library_version', 'owner'),
+    ('reconciler.one_binding', 'owner'), ('reconciler.bindings', 'owner'), ('reconciler.check_binding', 'owner'), ('reconciler.check_profile', 'owner'),
+    ('reconciler.change_binding', 'owner'), ('reconciler.session_key', 'owner'), ('reconciler.begin_episode', 'owner'),
+    ('reconciler.wake_worker', 'owner'), ('reconciler.request_worker', 'owner'), ('reconciler.worker_pid', 'owner'),
+    ('reconciler.server_identity', 'owner'), ('reconciler.armed_here', 'owner'), ('reconciler.refuse_copy', 'owner'), ('reconciler.required', 'owner'), ('reconciler.required_reason', 'owner'),
+    ('reconciler.note', 'owner'), ('reconciler.existing_session', 'owner')
+$$;
+COMMENT ON FUNCTION reconciler.level_of() IS
+  'Level of every function of the extension: viewer, operator, admin, evidence, or owner for those that nobody is granted. Names of the catalog''s functions are with their schema.';

@@ -21,7 +21,7 @@ std::int64_t write_events(const AttachedBinding& binding, std::optional<std::int
   }
   const Rows written = query(
       "WITH written AS (INSERT INTO reconciler.event (pass_id, at, schema_name, table_name, actor, session_id, kind, from_state, to_state, reason, rule, evidence, before, after)"
-      " SELECT $1, $2, $3, $4, $5, t.* FROM unnest($6, $7, $8, $9, $10, $11, $12, $13, $14) AS t RETURNING id)"
+      " SELECT $1, $2, nullif($3, ''), nullif($4, ''), $5, t.* FROM unnest($6, $7, $8, $9, $10, $11, $12, $13, $14) AS t RETURNING id)"
       " SELECT min(id) AS first, max(id) AS last FROM written",
       {Param::integer(pass_id), Param::time(at), Param::text(binding.schema), Param::text(binding.table), Param::text(actor), Param::texts(session),
        Param::texts(kind), Param::texts(from), Param::texts(to), Param::texts(reason), Param::texts(rule), Param::jsonbs(evidence), Param::jsonbs(before),
@@ -31,7 +31,7 @@ std::int64_t write_events(const AttachedBinding& binding, std::optional<std::int
 }
 
 void announce(const AttachedBinding& binding, std::optional<std::int64_t> pass_id, std::int64_t first, std::int64_t last) {
-  query("SELECT pg_notify('session_reconciler', json_build_object('table', $1::text || '.' || $2::text, 'pass_id', $3::bigint, 'first', $4::bigint, 'last', $5::bigint)::text)",
+  query("SELECT pg_notify('session_reconciler', json_build_object('table', nullif($1::text || '.' || $2::text, '.'), 'pass_id', $3::bigint, 'first', $4::bigint, 'last', $5::bigint)::text)",
         {Param::text(binding.schema), Param::text(binding.table), Param::integer(pass_id), Param::integer(first), Param::integer(last)});
 }
 

@@ -20,7 +20,8 @@ struct Event {
   std::optional<Jsonb> before, after;   // key, guard and written columns
 };
 
-// As the extension's owner, in the caller's transaction. Returns the first event's id, 0 for none.
+// As the extension's owner, in the caller's transaction. Returns the first event's id, 0 for none. A binding without a name:
+// they are about no table.
 std::int64_t write_events(const AttachedBinding&, std::optional<std::int64_t> pass_id, Time at, const std::string& actor,
                           const std::vector<Event>&);
 

@@ -1,6 +1,7 @@
 // Acting functions that write a user's table: in the caller's transaction, as the table's owner, with an event.
 
 #include "core/json.hpp"
+#include "postgres/acting.hpp"
 #include "postgres/audit.hpp"
 #include "postgres/clock.hpp"
 #include "postgres/cells.hpp"
@@ -21,22 +22,12 @@ std::string reason_of(FunctionCallInfo fcinfo, int arg) {
 }
 
 AttachedBinding attached(FunctionCallInfo fcinfo, int arg) {
-  const std::optional<Oid> sessions = sql_is_null(fcinfo, arg) ? std::nullopt : std::optional(sql_oid(fcinfo, arg));
-  return as_extension_owner([&] { return load_binding(one_binding(sessions)); });
-}
-
-void refuse_copy(const AttachedBinding& b) {
-  as_extension_owner([&] { query("SELECT reconciler.refuse_copy($1::integer)", {Param::integer(b.binding.id)}); });
+  return binding_of(sql_is_null(fcinfo, arg) ? std::nullopt : std::optional(sql_oid(fcinfo, arg)));
 }
 
 Tracked existing(PgStore& store, const std::string& key) {
   if (auto found = store.find(key)) return *found;
   throw unknown_session(store.attached(), key);
-}
-
-void refuse_terminal(const PgStore& store, const Session& s) {
-  if (s.state.empty()) throw UserError("55000", "session \"" + s.key + "\" has no state", "Set its state first; a session without one is never written.");
-  if (store.binding().terminal(s.state)) throw UserError("55000", "session \"" + s.key + "\" has ended already", {}, "Its state is " + s.state + ".");
 }
 
 // One event, as the acting role.
@@ -141,7 +132,7 @@ RECONCILER_SQL_FUNCTION(request_termination) {
   if (!ending)
     throw UserError("55000", "no policy of " + b.binding.name + " is for sessions that users asked to end", "Set user_requested on one in reconciler.policy.");
   const std::string& wanted = ending->state;
-  refuse_terminal(store, tracked.session);
+  refuse_terminal(store.binding(), tracked.session);
   if (tracked.session.state == wanted)
     throw UserError("55000", "session \"" + key + "\" is " + wanted + " already", "retry_session() sends another stop; force_terminate_session() closes it.");
   const Statements statements(b.mapping);
@@ -171,8 +162,8 @@ RECONCILER_SQL_FUNCTION(force_terminate_session) {
   refuse_copy(store.attached());
   const Tracked tracked = existing(store, sql_text(fcinfo, 0));
   const std::string& key = tracked.session.key;
-  refuse_terminal(store, tracked.session);
-  if (tracked.hold) throw UserError("55000", "session \"" + key + "\" is held", "Release it with release_session() first.", "Held by " + tracked.hold->actor + " until " + time_cell(tracked.hold->until) + ": " + tracked.hold->reason + ".");
+  refuse_terminal(store.binding(), tracked.session);
+  if (tracked.hold) throw held(key, *tracked.hold);
   const Policy* policy = store.binding().policy(tracked.session.state);
   store.act_as(acting_role());
   Closing closing{&tracked, {}, nlohmann::json{{"operator_reason", reason}, {"text", "closed by an operator"}}.dump()};

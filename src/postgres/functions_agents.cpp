@@ -1,7 +1,9 @@
-// What is told about agents from outside: agent_connected(), agent_disconnected(). One more look, of source "event".
+// What is told about agents from outside: register_agent(), agent_heartbeat(), agent_connected(), agent_disconnected(). For
+// sessions that name the agent one more look, of source "event".
 #include "core/evidence.hpp"
 #include "postgres/cells.hpp"
 #include "postgres/clock.hpp"
+#include "postgres/pool_registry.hpp"
 #include "postgres/shmem.hpp"
 #include "postgres/spi.hpp"
 #include "postgres/store.hpp"
@@ -12,12 +14,9 @@ namespace reconciler {
 namespace {
 
 // In every attached table, or in the one that is named, whose sessions name agents. Returns how many there were.
-int tell(Presence presence, const std::string& agent, const std::string& incarnation, std::optional<Oid> sessions) {
-  if (agent.find_first_not_of(" \t\n") == std::string::npos)
-    throw UserError("22023", "an agent_id is required", "It is what the sessions table's agent column holds.");
+int tell(Presence presence, const std::string& agent, const std::string& incarnation, std::optional<Oid> sessions, const char* by, bool known) {
   const std::string who = acting_role();
   int told = 0;
-  bool known = false;
   for (int id : as_extension_owner([&] { return binding_ids(sessions); })) {
     AttachedBinding binding = as_extension_owner([&] { return load_binding(id); });
     if (!binding.binding.agent_mapped) continue;
@@ -29,7 +28,7 @@ int tell(Presence presence, const std::string& agent, const std::string& incarna
     seen.at = store.now();
     seen.source = "event";
     seen.incarnation = incarnation;
-    seen.detail = std::string(presence == Presence::gone ? "agent_disconnected()" : "agent_connected()") + " was called by " + who;
+    seen.detail = std::string(by) + " was called by " + who;
     store.update_evidence({agent}, [&](const std::string&, const std::optional<AgentEvidence>& before) {
       // Said twice it is no second observation: time gone needs looks of our own between.
       const bool again = before && presence == Presence::gone && before->last.presence == Presence::gone && before->last.source == seen.source;
@@ -45,8 +44,14 @@ int tell(Presence presence, const std::string& agent, const std::string& incarna
   return told;
 }
 
-Datum answer(int told) {
-  return sql_text_datum(told > 0 ? "recorded" : "not recorded: no attached table has an agent column");
+Datum answer(int told, bool registered) {
+  return sql_text_datum(told > 0 || registered ? "recorded" : "not recorded: no attached table has an agent column");
+}
+
+std::string agent_of(FunctionCallInfo fcinfo) {
+  std::string agent = sql_text(fcinfo, 0);
+  require_agent_id(agent);
+  return agent;
 }
 
 std::optional<Oid> table_of(FunctionCallInfo fcinfo, int arg) {
@@ -56,11 +61,37 @@ std::optional<Oid> table_of(FunctionCallInfo fcinfo, int arg) {
 }  // namespace
 
 RECONCILER_SQL_FUNCTION(agent_disconnected) {
-  return answer(tell(Presence::gone, sql_text(fcinfo, 0), {}, table_of(fcinfo, 1)));
+  const std::string agent = agent_of(fcinfo);
+  const bool registered = note_connection(agent, false, {}, database_now());
+  return answer(tell(Presence::gone, agent, {}, table_of(fcinfo, 1), "agent_disconnected()", registered), registered);
 }
 
 RECONCILER_SQL_FUNCTION(agent_connected) {
-  return answer(tell(Presence::present, sql_text(fcinfo, 0), sql_maybe_text(fcinfo, 1).value_or(""), table_of(fcinfo, 2)));
+  const std::string agent = agent_of(fcinfo), incarnation = sql_maybe_text(fcinfo, 1).value_or("");
+  const bool registered = note_connection(agent, true, incarnation, database_now());
+  return answer(tell(Presence::present, agent, incarnation, table_of(fcinfo, 2), "agent_connected()", registered), registered);
+}
+
+RECONCILER_SQL_FUNCTION(register_agent) {
+  const std::string agent = agent_of(fcinfo);
+  const int pool = set_pool({sql_text(fcinfo, 1), sql_text(fcinfo, 2), sql_text(fcinfo, 3)}, pool_options("{}"), "register_agent");
+  const std::optional<std::string> incarnation = sql_maybe_text(fcinfo, 5);
+  const bool fresh = register_agent(agent, pool, sql_maybe_int(fcinfo, 4), incarnation, database_now());
+  tell(Presence::present, agent, incarnation.value_or(""), std::nullopt, "register_agent()", true);
+  return sql_text_datum(fresh ? "registered" : "updated");
+}
+
+// Often, and from every agent: one row of one table.
+RECONCILER_SQL_FUNCTION(agent_heartbeat) {
+  const std::string agent = agent_of(fcinfo);
+  const std::optional<std::int64_t> capacity = sql_maybe_int(fcinfo, 2);
+  check_capacity(capacity, "capacity");
+  const Rows beaten = as_extension_owner([&] {
+    return query("UPDATE reconciler.agent SET heartbeat = $2, last_seen = $2, connected = true, incarnation = coalesce($3, incarnation), capacity = coalesce($4, capacity) WHERE agent_id = $1 RETURNING 1",
+                 {Param::text(agent), Param::time(database_now()), Param::text(sql_maybe_text(fcinfo, 1)), Param::integer(capacity)});
+  });
+  if (beaten.empty()) throw unknown_agent(agent);
+  return sql_text_datum("recorded");
 }
 
 }  // namespace reconciler

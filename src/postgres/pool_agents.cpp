@@ -19,8 +19,22 @@ constexpr const char* named =
     "(SELECT CASE WHEN count(*) > 1 THEN min(p.pool_id) FILTER (WHERE p.platform = coalesce(t.platform, '') AND p.region = coalesce(t.region, '')) ELSE min(p.pool_id) END"
     " FROM reconciler.agent_pool p WHERE p.name = t.pool AND p.platform = coalesce(t.platform, p.platform) AND p.region = coalesce(t.region, p.region))";
 
-Duration longest_silence() { return std::max<Duration>(2 * settings::interval(), seconds(120)); }
 Duration evidence_lasts(const Binding& b) { return 2 * b.limits.interval; }
+
+// What makes an agent fit to be chosen but for what the index knows. Parameters: see with_common(). No joins: the plan stays a
+// walk along the index that ends at the first who fits.
+std::string not_gone(const char* agent) {
+  return std::string("(SELECT e.presence = 'gone' AND e.observed_at BETWEEN $2 - $4 AND $2 + $4 FROM reconciler.agent_evidence e WHERE e.binding_id = $1 AND e.agent_id = ") + agent + ") IS NOT TRUE";
+}
+std::string seen() { return "a.last_seen > $2 - $3"; }
+std::string fit() { return seen() + " AND " + not_gone("a.agent_id"); }
+
+// $1 binding, $2 now, $3 longest silence of an agent, $4 age at which evidence is unknown, then `more`.
+std::vector<Param> with_common(const Binding& b, Time now, std::initializer_list<Param> more) {
+  std::vector<Param> params{Param::integer(b.id), Param::time(now), Param::interval(longest_silence()), Param::interval(evidence_lasts(b))};
+  params.insert(params.end(), more);
+  return params;
+}
 
 // Bindings whose sessions name agents. One that is broken has no sessions that anybody could count.
 std::vector<AttachedBinding> bindings_with_agents() {
@@ -37,19 +51,14 @@ std::vector<AttachedBinding> bindings_with_agents() {
 
 }  // namespace
 
-// No join: the plan stays a walk along the index that ends at the first who fits.
-std::string FreeAgents::fit() {
-  return "a.last_seen > $2 - $3 AND (SELECT e.presence = 'gone' AND e.observed_at BETWEEN $2 - $4 AND $2 + $4 FROM reconciler.agent_evidence e"
-         " WHERE e.binding_id = $1 AND e.agent_id = a.agent_id) IS NOT TRUE";
-}
+Duration longest_silence() { return std::max<Duration>(2 * settings::interval(), seconds(120)); }
 
 std::optional<std::string> FreeAgents::reserve_one(int pool, const std::optional<std::string>& except, bool wait) {
   return as_extension_owner([&]() -> std::optional<std::string> {
     const Rows taken = query("UPDATE reconciler.agent AS u SET load = u.load + 1, spread = random() WHERE u.agent_id = (SELECT a.agent_id FROM reconciler.agent a WHERE a.pool_id = $5 AND " +
                                  std::string(free_now) + " AND a.agent_id IS DISTINCT FROM $6 AND " + fit() + least_loaded + "1 FOR UPDATE OF a" + (wait ? "" : " SKIP LOCKED") +
                                  ") RETURNING u.agent_id",
-                             {Param::integer(binding_.id), Param::time(now_), Param::interval(longest_silence()), Param::interval(evidence_lasts(binding_)), Param::integer(pool),
-                              Param::text(except)});
+                             std::span<const Param>(with_common(binding_, now_, {Param::integer(pool), Param::text(except)})));
     return taken.empty() ? std::nullopt : std::optional(taken[0].text(0));
   });
 }
@@ -62,7 +71,7 @@ std::optional<std::string> FreeAgents::reserve(int pool, const std::optional<std
 bool FreeAgents::reserve_at(const std::string& agent) {
   return as_extension_owner([&] {
     return !query("UPDATE reconciler.agent AS a SET load = a.load + 1, spread = random() WHERE a.agent_id = $5 AND " + std::string(free_now) + " AND " + fit() + " RETURNING 1",
-                  {Param::integer(binding_.id), Param::time(now_), Param::interval(longest_silence()), Param::interval(evidence_lasts(binding_)), Param::text(agent)})
+                  std::span<const Param>(with_common(binding_, now_, {Param::text(agent)})))
                 .empty();
   });
 }
@@ -74,10 +83,17 @@ std::vector<PoolAgent> FreeAgents::siblings(int pool, const std::optional<std::s
                                " AND (p.platform, p.region, p.namespace, p.backend) = (own.platform, own.region, own.namespace, own.backend))"
                                " CROSS JOIN LATERAL (SELECT a.* FROM reconciler.agent a WHERE a.pool_id = p.pool_id AND " + std::string(free_now) + " AND a.agent_id IS DISTINCT FROM $6 AND " +
                                    fit() + least_loaded + "$7) f WHERE own.pool_id = $5 ORDER BY p.pool_id <> own.pool_id, f.fullness, f.spread LIMIT $7",
-                               {Param::integer(binding_.id), Param::time(now_), Param::interval(longest_silence()), Param::interval(evidence_lasts(binding_)), Param::integer(pool),
-                                Param::text(except), Param::integer(limit)}))
+                               std::span<const Param>(with_common(binding_, now_, {Param::integer(pool), Param::text(except), Param::integer(limit)}))))
       found.push_back({row.text("agent_id"), static_cast<int>(row.integer("pool_id")), row.integer("load"), row.integer("capacity")});
     return found;
+  });
+}
+
+bool FreeAgents::there(const std::string& agent) {
+  return as_extension_owner([&] {
+    return query("SELECT coalesce((SELECT a.connected AND " + seen() + " FROM reconciler.agent a WHERE a.agent_id = $5), true) AND " + not_gone("$5"), std::span<const Param>(with_common(binding_, now_, {Param::text(agent)})))
+        .only()
+        .boolean(0);
   });
 }
 
@@ -121,9 +137,9 @@ bool recount_full(int pool, const Binding& binding, Time now) {
   std::vector<std::string> full;
   std::map<std::string, std::int64_t> capacity;
   as_extension_owner([&] {
-    for (Rows::Row row : query("SELECT a.agent_id, a.capacity FROM reconciler.agent a WHERE a.pool_id = $5 AND a.connected AND a.approved AND NOT a.suspect AND a.draining IS NULL AND a.load >= a.capacity AND " +
-                                   FreeAgents::fit(),
-                               {Param::integer(binding.id), Param::time(now), Param::interval(longest_silence()), Param::interval(evidence_lasts(binding)), Param::integer(pool)})) {
+    for (Rows::Row row : query("SELECT a.agent_id, a.capacity FROM reconciler.agent a WHERE a.pool_id = $5 AND a.connected AND a.approved AND NOT a.suspect AND a.draining IS NULL AND a.load >= a.capacity AND a.capacity > 0 AND " +
+                                   fit(),
+                               std::span<const Param>(with_common(binding, now, {Param::integer(pool)})))) {
       full.push_back(row.text(0));
       capacity[full.back()] = row.integer(1);
     }
@@ -134,9 +150,24 @@ bool recount_full(int pool, const Binding& binding, Time now) {
     const auto found = sessions.find(agent);
     return found != sessions.end() && found->second >= capacity[agent];
   });
-  std::erase_if(full, [&](const std::string& agent) { return capacity[agent] == 0; });
   recount(full, now);
   return !full.empty();
+}
+
+std::string why_nobody(int pool, const Binding& binding, Time now) {
+  return as_extension_owner([&] {
+    const Rows rows = query("SELECT count(*) AS agents, count(*) FILTER (WHERE a.load >= a.capacity) AS full_ones, count(*) FILTER (WHERE a.draining IS NOT NULL) AS draining, count(*) FILTER (WHERE a.suspect) AS suspect,"
+                            " count(*) FILTER (WHERE NOT a.connected OR (" + fit() + ") IS NOT TRUE) AS away, count(*) FILTER (WHERE NOT a.approved) AS unapproved FROM reconciler.agent a WHERE a.pool_id = $5",
+                            std::span<const Param>(with_common(binding, now, {Param::integer(pool)})));
+    const Rows::Row n = rows.only();
+    std::string why = n.text("agents") + (n.integer("agents") == 1 ? " agent" : " agents");
+    const char* separator = ": ";
+    for (const auto& [column, word] : {std::pair{"full_ones", "full"}, {"draining", "draining"}, {"suspect", "suspect"}, {"away", "not connected"}, {"unapproved", "not approved"}}) {
+      why += separator + n.text(column) + " " + word;
+      separator = ", ";
+    }
+    return why;
+  });
 }
 
 std::map<std::string, int> pools_of(const AttachedBinding& b, const std::vector<std::string>& keys) {

@@ -25,6 +25,9 @@ struct PoolAgent {
   std::int64_t load = 0, capacity = 0;
 };
 
+// An agent not heard of for longer gets no new sessions.
+Duration longest_silence();
+
 // Who is free, as one binding sees it: connected, approved, neither suspect nor drained, below its capacity, seen within two
 // intervals (120 s at least), and not gone by the binding's own evidence.
 class FreeAgents {
@@ -40,9 +43,9 @@ class FreeAgents {
   // is named), its own pool's first. Locks and takes nothing.
   std::vector<PoolAgent> siblings(int pool, const std::optional<std::string>& except, int limit);
 
-  // What makes an agent of the pool fit to be chosen, but for its load: a condition on reconciler.agent a. Its parameters are
-  // $1 binding, $2 now, $3 longest silence, $4 age at which evidence is unknown.
-  static std::string fit();
+  // Whether an agent is there to go on with the sessions that it has: also full, suspect or draining. One that is in no pool is,
+  // unless the evidence says gone.
+  bool there(const std::string& agent);
 
  private:
   std::optional<std::string> reserve_one(int pool, const std::optional<std::string>& except, bool wait);
@@ -59,8 +62,10 @@ void release(const std::string& agent);
 std::map<std::string, std::int64_t> sessions_of(const std::vector<std::string>& agents);
 // Locks these agents, counts their sessions, and writes what it found. Nobody can be assigned between the count and the write.
 void recount(const std::vector<std::string>& agents, Time now);
-// The same for those of a pool that are fit but full, and have fewer sessions than places: whether there were any.
+// The same for those of a pool that could be chosen but are full, and have fewer sessions than places: whether there were any.
 bool recount_full(int pool, const Binding&, Time now);
+// Why nobody of a pool is free: "2 agents: 1 full, …".
+std::string why_nobody(int pool, const Binding&, Time now);
 
 // Pools of sessions: what their own columns say, else what reconciler.session_pool says, else their agent's. A session of which
 // nothing is known, or which names a pool that does not exist, is not in the map.

@@ -48,6 +48,9 @@ std::string as_text(const std::string& alias, const std::optional<Column>& colum
   return column ? as_text(alias, *column) : "NULL::text";
 }
 
+// An empty text says nothing.
+std::string said(const std::optional<Column>& column) { return "nullif(" + as_text("s", column) + ", '')"; }
+
 // In what runs as the table's owner.
 std::string cast(const std::string& value, const Column& column) { return value + "::" + column.type; }
 
@@ -156,6 +159,8 @@ std::string Statements::find() const {
          read("$1::text", t.key) + " LIMIT 2";
 }
 
+std::string Statements::lock() const { return find() + " FOR NO KEY UPDATE OF s"; }
+
 std::string Statements::sessions() const {
   const SessionsTable& t = m_.sessions;
   return "SELECT " + session_list("s") + " FROM " + t.qualified + " AS s WHERE " + in("s", t.key) + " = " + any_read("$1::text[]", t.key);
@@ -252,18 +257,25 @@ std::string Statements::agents_of(const std::string& state) const {
          " AND " + in("s", *t.agent) + " IS NOT NULL LIMIT $1::bigint";
 }
 
+std::string Statements::not_ended() const { return "(" + as_text("s", m_.sessions.state) + " IN (" + literals(m_.ending_states) + ")) IS NOT TRUE"; }
+
 std::string Statements::loads() const {
   const SessionsTable& t = m_.sessions;
   // Registered agents may have ids that are none of the column's type.
   const std::string agent = as_text("s", *t.agent);
   const std::string theirs = textual(*t.agent) ? in("s", *t.agent) + " = " + any_read("$1::text[]", *t.agent) : agent + " = ANY($1::text[])";
-  return "SELECT " + agent + " AS agent, count(*) AS n FROM " + t.qualified + " AS s WHERE " + theirs + " AND (" + as_text("s", t.state) + " IN (" + literals(m_.ending_states) +
-         ")) IS NOT TRUE GROUP BY 1";
+  return "SELECT " + agent + " AS agent, count(*) AS n FROM " + t.qualified + " AS s WHERE " + theirs + " AND " + not_ended() + " GROUP BY 1";
+}
+
+std::string Statements::population() const {
+  const SessionsTable& t = m_.sessions;
+  return "SELECT " + as_text("s", t.state) + " AS state, " + said(t.agent) + " AS agent, " + said(t.pool) + " AS pool, " + said(t.platform) + " AS platform, " + said(t.region) +
+         " AS region, k.pool AS kept, count(*) AS n FROM " + t.qualified + " AS s LEFT JOIN unnest($1::text[], $2::bigint[]) AS k(key, pool) ON k.key = " + as_text("s", t.key) + " WHERE " + not_ended() +
+         " GROUP BY 1, 2, 3, 4, 5, 6";
 }
 
 std::string Statements::pools() const {
   const SessionsTable& t = m_.sessions;
-  const auto said = [](const std::optional<Column>& column) { return "nullif(" + as_text("s", column) + ", '')"; };
   return "SELECT " + as_text("s", t.key) + " AS key, " + said(t.agent) + " AS agent, " + said(t.pool) + " AS pool, " + said(t.platform) + " AS platform, " + said(t.region) +
          " AS region FROM " + t.qualified + " AS s WHERE " + in("s", t.key) + " = " + any_read("$1::text[]", t.key);
 }
@@ -298,7 +310,7 @@ std::vector<Column> Statements::written() const {
 }
 
 // Key, guard and written columns, each once.
-std::vector<Column> Statements::imaged() const {
+std::vector<Column> Statements::imaged(const std::vector<Column>& besides) const {
   const SessionsTable& t = m_.sessions;
   std::vector<Column> columns{t.key};
   const auto add = [&](const Column& column) {
@@ -308,13 +320,14 @@ std::vector<Column> Statements::imaged() const {
   for (const auto& column : {t.agent, t.runtime, t.created})
     if (column) add(*column);
   for (const Column& column : written()) add(column);
-  for (const Column& column : t.route) add(column);
+  for (const auto* more : {&t.route, &besides})
+    for (const Column& column : *more) add(column);
   return columns;
 }
 
-std::string Statements::image(const std::string& alias) const {
+std::string Statements::image(const std::string& alias, const std::vector<Column>& besides) const {
   std::vector<std::string> members;
-  for (const Column& column : imaged()) members.push_back(quote_literal(column.name) + ", " + in(alias, column));
+  for (const Column& column : imaged(besides)) members.push_back(quote_literal(column.name) + ", " + in(alias, column));
   return "jsonb_build_object(" + join(members, ", ") + ")";
 }
 
@@ -340,34 +353,68 @@ std::string Statements::predicate(const Compared& with) const {
   return join(parts, " AND ");
 }
 
+std::string Statements::at(const Column& column, const std::string& parameter) const {
+  const std::string value = parameter + "::timestamptz";
+  return column.timestamp ? value + " AT TIME ZONE " + quote_literal(m_.time_zone) : cast(value, column);
+}
+
+std::string Statements::compare_and_set(const std::vector<std::string>& set, const std::vector<Column>& touched, const std::string& arrays, const std::string& names, std::size_t route,
+                                        const std::string& besides) const {
+  const SessionsTable& t = m_.sessions;
+  std::string values = "$1::text[], $2::text[], $3::text[], $4::text[], $5::text[], " + arrays, called = "key, state, agent, runtime, created, " + names, unchanged = besides;
+  for (std::size_t i = 0; i < t.route.size(); ++i) {
+    const std::string name = "route" + std::to_string(i);
+    values += ", $" + std::to_string(route + i) + "::text[]", called += ", " + name;
+    unchanged += " AND " + in("o", t.route[i]) + " IS NOT DISTINCT FROM " + cast("t." + name, t.route[i]);
+  }
+  // The written columns are compared with the image too: what `before` says is exactly what was overwritten.
+  for (const Column& column : touched) unchanged += " AND " + in("s", column) + " IS NOT DISTINCT FROM " + in("o", column);
+  return "UPDATE " + t.qualified + " AS s SET " + join(set, ", ") + " FROM unnest(" + values + ") AS t(" + called + "), " + t.qualified + " AS o WHERE " +
+         predicate(columns_of_batch()) + " AND " + in("o", t.key) + " = " + cast("t.key", t.key) + unchanged + " RETURNING t.key, " + image("o", touched) + " AS before, " +
+         image("s", touched) + " AS after";
+}
+
 std::string Statements::close() const {
   const SessionsTable& t = m_.sessions;
-  const auto at = [&](const Column& column) {
-    return column.timestamp ? "$8::timestamptz AT TIME ZONE " + quote_literal(m_.time_zone) : cast("$8::timestamptz", column);
-  };
   std::vector<std::string> set{quote_identifier(t.state.name) + " = " + cast("t.becomes", t.state)};
   // A session that got where it was going has not ended.
   const auto when_it_ends = [&](const Column& column, const std::string& value) {
     set.push_back(quote_identifier(column.name) + " = CASE WHEN t.becomes IN (" + literals(m_.ending_states) + ") THEN " + value + " ELSE " + in("s", column) + " END");
   };
   if (t.reason) when_it_ends(*t.reason, cast("t.reason", *t.reason));
-  if (t.closed) when_it_ends(*t.closed, at(*t.closed));
-  if (t.updated) set.push_back(quote_identifier(t.updated->name) + " = " + at(*t.updated));
-  std::string arrays = "$1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $9::timestamptz[]",
-              names = "key, state, agent, runtime, created, becomes, reason, quiet_since";
-  for (std::size_t i = 0; i < t.route.size(); ++i) {
-    arrays += ", $" + std::to_string(10 + i) + "::text[]";
-    names += ", route" + std::to_string(i);
-  }
-  // The written columns are compared with the image too: what `before` says is exactly what was overwritten.
-  std::string unchanged;
-  if (shows_signs()) unchanged += quiet("t.quiet_since");
-  for (std::size_t i = 0; i < t.route.size(); ++i)
-    unchanged += " AND " + in("o", t.route[i]) + " IS NOT DISTINCT FROM " + cast("t.route" + std::to_string(i), t.route[i]);
-  for (const Column& column : written()) unchanged += " AND " + in("s", column) + " IS NOT DISTINCT FROM " + in("o", column);
-  return "UPDATE " + t.qualified + " AS s SET " + join(set, ", ") + " FROM unnest(" + arrays + ") AS t(" + names + "), " + t.qualified +
-         " AS o WHERE " + predicate(columns_of_batch()) + " AND " + in("o", t.key) + " = " + cast("t.key", t.key) + unchanged +
-         " RETURNING t.key, " + image("o") + " AS before, " + image("s") + " AS after";
+  if (t.closed) when_it_ends(*t.closed, at(*t.closed, "$8"));
+  if (t.updated) set.push_back(quote_identifier(t.updated->name) + " = " + at(*t.updated, "$8"));
+  return compare_and_set(set, written(), "$6::text[], $7::text[], $9::timestamptz[]", "becomes, reason, quiet_since", 10, shows_signs() ? quiet("t.quiet_since") : "");
+}
+
+// When a row was changed; not where that is from when its state counts.
+void Statements::touch(std::vector<std::string>& set, std::vector<Column>& touched, const std::string& parameter) const {
+  const SessionsTable& t = m_.sessions;
+  if (!t.updated || (t.entered && t.entered->name == t.updated->name)) return;
+  set.push_back(quote_identifier(t.updated->name) + " = " + at(*t.updated, parameter));
+  touched.push_back(*t.updated);
+}
+
+std::string Statements::reassign() const {
+  const SessionsTable& t = m_.sessions;
+  std::vector<std::string> set{quote_identifier(t.agent->name) + " = " + cast("t.becomes", *t.agent)};
+  std::vector<Column> touched{*t.agent};
+  const auto where_nothing_is_said = [&](const std::optional<Column>& column, const std::string& value) {
+    if (!column) return;
+    set.push_back(quote_identifier(column->name) + " = " + cast("coalesce(nullif(" + as_text("s", *column) + ", ''), nullif(" + value + ", ''))", *column));
+    touched.push_back(*column);
+  };
+  where_nothing_is_said(t.pool, "t.pool"), where_nothing_is_said(t.platform, "t.platform"), where_nothing_is_said(t.region, "t.region");
+  touch(set, touched, "$10");
+  return compare_and_set(set, touched, "$6::text[], $7::text[], $8::text[], $9::text[]", "becomes, pool, platform, region", 11, " AND $10::timestamptz IS NOT NULL");
+}
+
+std::string Statements::set_runtime() const {
+  const SessionsTable& t = m_.sessions;
+  std::vector<std::string> set{quote_identifier(t.runtime->name) + " = " + cast("t.becomes", *t.runtime)};
+  std::vector<Column> touched{*t.runtime};
+  touch(set, touched, "$7");
+  return compare_and_set(set, touched, "$6::text[]", "becomes", 8, " AND $7::timestamptz IS NOT NULL");
 }
 
 std::string Statements::undo() const {

@@ -29,6 +29,8 @@ class Statements {
   std::string occupied(const std::vector<std::string>& states) const;
   // $1 key; one session in any state.
   std::string find() const;
+  // The same, and nobody else changes it until the transaction ends.
+  std::string lock() const;
   // $1 keys; those sessions in any state.
   std::string sessions() const;
   // $1 commands created after (timestamptz), $2 key of the cursor or NULL, $3 limit.
@@ -55,6 +57,9 @@ class Statements {
   std::string loads() const;
   // $1 keys; columns key, agent, pool, platform, region. NULL where nothing is said.
   std::string pools() const;
+  // $1 keys, $2 pools that are kept for them elsewhere. Sessions that have not ended, by columns state, agent, pool, platform,
+  // region, kept; and how many, n.
+  std::string population() const;
   std::string count_watched() const;
   // $1 states, $2 their thresholds (text[] of interval), $3 threshold of all others, $4 now. Columns: state, n, since
   // (timestamptz: of the oldest), over. One row per state; reads the whole table.
@@ -65,6 +70,11 @@ class Statements {
   // Compare and set. $1 keys, $2 states, $3 agents, $4 runtimes, $5 createds, $6 new states, $7 reasons, $8 at
   // (timestamptz), $9 no sign of life after (timestamptz[]), then one text[] per route column. Columns: key, before, after (json).
   std::string close() const;
+  // Compare and set. $1 to $5 as in close(), $6 new agents, $7 their pools, $8 platforms and $9 regions, written where the row
+  // says nothing, $10 at, then one text[] per route column. Columns: key, before, after.
+  std::string reassign() const;
+  // The same for runtimes: $6 new ones, $7 at, then the route.
+  std::string set_runtime() const;
   // Puts a before image back where the row still is its after image. $1 key, $2 before, $3 after (jsonb).
   std::string undo() const;
   // $1 key, $2 state expected, $3 new state, $4 at. Columns: key, before, after.
@@ -84,11 +94,18 @@ class Statements {
   struct Compared { std::string key, state, agent, runtime, created; std::vector<std::string> route; };
   Compared columns_of_batch() const;
   std::string predicate(const Compared&) const;
+  // The rows of a batch t that are as they were read. Parameters $1 to $5: see close(); then `arrays`, called `names`, and from
+  // $`route` on the route. `touched`: the columns that `set` writes; `besides`: a further condition.
+  std::string compare_and_set(const std::vector<std::string>& set, const std::vector<Column>& touched, const std::string& arrays, const std::string& names, std::size_t route,
+                              const std::string& besides = {}) const;
+  std::string not_ended() const;
   bool shows_signs() const;
   std::string sign(const std::string& alias) const;
   std::string quiet(const std::string& since) const;
-  std::string image(const std::string& alias) const;
-  std::vector<Column> imaged() const;
+  std::string image(const std::string& alias, const std::vector<Column>& besides = {}) const;
+  std::vector<Column> imaged(const std::vector<Column>& besides = {}) const;
+  std::string at(const Column&, const std::string& parameter) const;
+  void touch(std::vector<std::string>& set, std::vector<Column>& touched, const std::string& parameter) const;
   std::vector<Column> written() const;
   std::string instant(const std::string& alias, const std::optional<Column>&) const;
 

@@ -11,6 +11,7 @@
 //   store_late.cpp      what is owed to agents that come back
 //   store_leftover.cpp  what a forced session may leave behind
 //   store_pass.cpp      begin and end of a pass
+//   store_pools.cpp     sessions by agent and pool
 #pragma once
 
 #include <map>
@@ -70,10 +71,16 @@ class PgStore final : public Store {
   // Every state that sessions are in, with how many are older than their policy's threshold, or `otherwise`.
   struct Covered { std::optional<std::string> state; std::int64_t sessions = 0, over = 0; std::optional<Time> since; };
   std::vector<Covered> coverage(Duration otherwise);
+  // Sessions that have not ended: of each of these agents, and by everything that tells their pool.
+  std::map<std::string, std::int64_t> loads(const std::vector<std::string>& agents);
+  struct Populated { std::optional<std::string> state, agent, pool, platform, region; std::optional<std::int64_t> kept; std::int64_t sessions = 0; };
+  std::vector<Populated> population();
   // One session in any state; empty: no such row.
   std::optional<Tracked> find(const std::string& key);
   // The row as it is now, with the key as its column prints it; begins no episode. Empty: no such row.
   std::optional<Session> look(const std::string& typed);
+  // The same, locked until the transaction ends.
+  std::optional<Session> lock(const std::string& typed);
 
   // Whether anything but what was told by functions names the agent.
   bool knows(const std::string& agent);

@@ -24,6 +24,9 @@ Command read_command(Rows::Row row) {
           row.maybe_time("sent"), row.maybe_time("acknowledged"), row.maybe_time("completed"), row.text("error"), row.boolean("sendable")};
 }
 
+// Text that the key's type does not take (22P02, 22003, …) is the key of no session.
+bool no_key(const PostgresError& e) { return std::string_view(e.sqlstate).starts_with("22"); }
+
 std::vector<std::string> keys_of(const std::vector<Tracked>& batch) {
   std::vector<std::string> keys;
   for (const Tracked& tracked : batch) keys.push_back(tracked.session.key);
@@ -124,13 +127,25 @@ std::optional<Session> PgStore::look(const std::string& typed) {
   });
 }
 
+std::optional<Session> PgStore::lock(const std::string& typed) {
+  std::optional<Session> found;
+  try {
+    Transactions::subtransaction([&] {
+      const Rows rows = theirs([&] { return query(sql_.lock(), {Param::text(typed)}); });
+      if (rows.size() == 1) found = read_session(rows[0], b_.mapping.sessions.route.size());
+    });
+  } catch (const PostgresError& e) {
+    if (!no_key(e)) throw;
+  }
+  return found;
+}
+
 std::vector<Tracked> PgStore::matching(const std::string& key) {
   std::vector<Tracked> batch;
   try {
     Transactions::subtransaction([&] { batch = theirs([&] { return track(query(sql_.find(), {Param::text(key)})); }); });
   } catch (const PostgresError& e) {
-    // Text that the key's type does not take (22P02, 22003, …) is the key of no session.
-    if (!std::string_view(e.sqlstate).starts_with("22")) throw;
+    if (!no_key(e)) throw;
   }
   return batch;
 }

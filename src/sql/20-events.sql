@@ -20,7 +20,7 @@ CREATE TABLE reconciler.event (
     'attached', 'detached', 'policy_changed', 'mode_changed', 'retry', 'retry_result', 'finalize', 'force', 'reassign',
     'respawn', 'quarantine', 'hold', 'release', 'pause', 'unpause', 'brake_tripped', 'brake_reset', 'undo', 'late_report',
     'contradiction', 'leftover', 'resource_deleted', 'resources_confirmed', 'inventory_rejected', 'shared_runtime', 'guard',
-    'drained', 'skipped', 'error') OR kind ~ '^would_[a-z]+$')
+    'drain', 'undrain', 'drained', 'resource_reported', 'skipped', 'error') OR kind ~ '^would_[a-z]+$')
 );
 CREATE INDEX event_session ON reconciler.event (session_id, id) WHERE session_id IS NOT NULL;
 CREATE INDEX event_pass ON reconciler.event USING brin (pass_id) WITH (autosummarize = on);
