@@ -20,4 +20,9 @@ void write_audit(const Mapping& mapping, const std::vector<Change>& changes, Tim
                                             Param::jsonbs(after), Param::text("system:session_reconciler"), Param::time(at), Param::text("session")});
 }
 
+PostgresError two_rows() {
+  return PostgresError(sqlstate_code("21000"), "writing one session would write two rows", {},
+                       "Map a key_column that is unique by itself, or add the table's partition columns as route_columns.");
+}
+
 }  // namespace reconciler

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/time.hpp"
+#include "postgres/boundary.hpp"
 #include "postgres/mapping.hpp"
 #include "postgres/spi.hpp"
 
@@ -20,5 +21,8 @@ struct Change {
 
 // In the block of the table's owner and in the transaction of the change.
 void write_audit(const Mapping&, const std::vector<Change>&, Time at);
+
+// A session that stands in two rows: whatever was written is to be taken back.
+PostgresError two_rows();
 
 }  // namespace reconciler

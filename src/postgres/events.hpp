@@ -12,6 +12,9 @@
 
 namespace reconciler {
 
+// A row before and after: key, guard and written columns.
+struct RowImage { Jsonb before, after; };
+
 struct Event {
   std::optional<std::string> session;
   std::string kind;

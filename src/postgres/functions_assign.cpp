@@ -114,8 +114,8 @@ RECONCILER_SQL_FUNCTION(assign_session) {
   refuse_held(b, s.key, now);
   const int pool = pool_for(b, s, name, platform, region);
   const std::string agent = reserve_in(b, s, pool, now);
-  const Move move{&s, agent, s.agent ? "agent_unavailable" : "no_agent", s.agent ? "its agent is not there" : "it had no agent"};
-  if (move_sessions(b, {std::nullopt, acting_role(), "operator"}, {move}, now).empty()) throw changed_meanwhile(s);
+  const Move move{&s, agent, "operator", s.agent ? "agent_unavailable" : "no_agent", s.agent ? "its agent is not there" : "it had no agent"};
+  if (move_sessions(b, {std::nullopt, acting_role()}, {move}, now).empty()) throw changed_meanwhile(s);
   if (name) keep_pool(b, s, pool);
   if (s.agent) release(*s.agent);
   refuse_held(b, s.key, now);  // hold_session() waits for the episode that was just written, or came before

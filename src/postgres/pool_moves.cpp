@@ -17,7 +17,6 @@ namespace {
 using Texts = std::vector<std::optional<std::string>>;
 
 struct Pool { std::string name, platform, region; };
-struct Image { Jsonb before, after; };
 
 // Pools of agents, for sessions tables that say in columns of their own what a session's is.
 std::map<std::string, Pool> pools_of_agents(const SessionsTable& table, const std::vector<Move>& moves) {
@@ -33,7 +32,7 @@ std::map<std::string, Pool> pools_of_agents(const SessionsTable& table, const st
 }
 
 // As the table's owner: the rows, and the application's audit.
-std::map<std::string, Image> write_rows(const AttachedBinding& b, const Mover& by, const std::vector<const Move*>& moves, const std::map<std::string, Pool>& pools, Time at) {
+std::map<std::string, RowImage> write_rows(const AttachedBinding& b, const Mover& by, const std::vector<const Move*>& moves, const std::map<std::string, Pool>& pools, Time at) {
   Texts keys, states, agents, runtimes, created, becomes, names, platforms, regions;
   std::vector<Texts> routes(b.mapping.sessions.route.size());
   for (const Move* move : moves) {
@@ -48,14 +47,14 @@ std::map<std::string, Image> write_rows(const AttachedBinding& b, const Mover& b
   std::vector<Param> params{Param::texts(keys), Param::texts(states), Param::texts(agents), Param::texts(runtimes), Param::texts(created), Param::texts(becomes),
                             Param::texts(names), Param::texts(platforms), Param::texts(regions), Param::time(at)};
   for (const Texts& route : routes) params.push_back(Param::texts(route));
-  std::map<std::string, Image> images;
+  std::map<std::string, RowImage> images;
   const Rows rows = query_batch(Statements(b.mapping).reassign(), std::span<const Param>(params));
-  for (Rows::Row row : rows) images.emplace(row.text("key"), Image{row.jsonb("before"), row.jsonb("after")});
-  if (rows.affected() != images.size()) throw UserError("21000", "a session would be written in two rows", "The key_column must be unique by itself.");
+  for (Rows::Row row : rows) images.emplace(row.text("key"), RowImage{row.jsonb("before"), row.jsonb("after")});
+  if (rows.affected() != images.size()) throw two_rows();
   std::vector<Change> changes;
   for (const Move* move : moves)
     if (const auto image = images.find(move->session->key); image != images.end())
-      changes.push_back({image->first, "reassign", by.rule, move->reason, by.pass_id.value_or(0), image->second.before, image->second.after});
+      changes.push_back({image->first, "reassign", move->rule, move->reason, by.pass_id.value_or(0), image->second.before, image->second.after});
   write_audit(b.mapping, changes, at);
   return images;
 }
@@ -73,24 +72,30 @@ void carry_episodes_on(const AttachedBinding& b, const std::vector<const Move*>&
 
 }  // namespace
 
+std::map<std::string, RowImage> write_agents(const AttachedBinding& b, const Mover& by, const std::vector<Move>& wanted, Time at) {
+  if (wanted.empty()) return {};
+  // In the order of the keys: whoever locks several sessions does it so.
+  std::vector<const Move*> moves;
+  for (const Move& move : wanted) moves.push_back(&move);
+  std::sort(moves.begin(), moves.end(), [](const Move* x, const Move* y) { return x->session->key < y->session->key; });
+  const auto pools = pools_of_agents(b.mapping.sessions, wanted);
+  return as_role(b.mapping.sessions.owner, [&] { return write_rows(b, by, moves, pools, at); });
+}
+
 std::vector<std::string> move_sessions(const AttachedBinding& b, const Mover& by, const std::vector<Move>& wanted, Time at) {
   std::vector<std::string> keys;
-  if (wanted.empty()) return keys;
-  // In the order of the keys: whoever locks several sessions does it so.
-  std::vector<const Move*> moves, moved;
-  for (const Move& move : wanted) moves.push_back(&move);
-  std::sort(moves.begin(), moves.end(), [](const Move* a, const Move* b) { return a->session->key < b->session->key; });
-  const auto pools = pools_of_agents(b.mapping.sessions, wanted);
-  const auto images = as_role(b.mapping.sessions.owner, [&] { return write_rows(b, by, moves, pools, at); });
+  std::vector<const Move*> moved;
+  const auto images = write_agents(b, by, wanted, at);
   std::vector<Event> events;
-  for (const Move* move : moves) {
+  for (const Move& one : wanted) {
+    const Move* move = &one;
     const Session& s = *move->session;
     const auto image = images.find(s.key);
     if (image == images.end()) continue;
     moved.push_back(move), keys.push_back(s.key);
     nlohmann::json evidence{{"from_agent", nullptr}, {"to_agent", move->to}, {"why", move->why}};
     if (s.agent) evidence["from_agent"] = *s.agent;
-    events.push_back({.session = s.key, .kind = "reassign", .from_state = s.state, .to_state = s.state, .reason = move->reason, .rule = by.rule,
+    events.push_back({.session = s.key, .kind = "reassign", .from_state = s.state, .to_state = s.state, .reason = std::string(move->reason), .rule = std::string(move->rule),
                       .evidence = evidence.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), .before = image->second.before, .after = image->second.after});
   }
   as_extension_owner([&] {

@@ -196,19 +196,6 @@ std::string Statements::leaving() const {
          ") ORDER BY " + in("s", t.key) + " LIMIT $3::bigint";
 }
 
-std::string Statements::hand_over() const {
-  const SessionsTable& t = m_.sessions;
-  std::string arrays = "$1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[]", names = "key, state, agent, runtime, created, to_agent", unchanged;
-  for (std::size_t i = 0; i < t.route.size(); ++i) {
-    arrays += ", $" + std::to_string(7 + i) + "::text[]";
-    names += ", route" + std::to_string(i);
-    unchanged += " AND " + in("o", t.route[i]) + " IS NOT DISTINCT FROM " + cast("t.route" + std::to_string(i), t.route[i]);
-  }
-  return "UPDATE " + t.qualified + " AS s SET " + quote_identifier(t.agent->name) + " = " + cast("t.to_agent", *t.agent) + " FROM unnest(" + arrays + ") AS t(" + names + "), " +
-         t.qualified + " AS o WHERE " + predicate(columns_of_batch()) + " AND " + in("o", t.key) + " = " + cast("t.key", t.key) + unchanged +
-         " AND " + in("s", *t.agent) + " IS NOT DISTINCT FROM " + in("o", *t.agent) + " RETURNING t.key, " + image("o") + " AS before, " + image("s") + " AS after";
-}
-
 std::string Statements::commands() const {
   const CommandsTable& c = *m_.commands;
   const std::string session = in("c", c.session), stop = "(" + is("c", c.action, "stop_session") + ")";

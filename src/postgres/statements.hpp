@@ -44,9 +44,6 @@ class Statements {
   std::string agents() const;
   // $1 agents, $2 key of the cursor or NULL, $3 limit; their sessions in states that no command is sent for.
   std::string leaving() const;
-  // Compare and set of the agent. $1 keys, $2 states, $3 agents, $4 runtimes, $5 createds, $6 new agents, then one text[] per
-  // route column. Columns: key, before, after (jsonb).
-  std::string hand_over() const;
   // $1 agent id; one boolean: whether a row of the agents table or a session has it.
   std::string knows_agent() const;
   // $1 agent ids; columns id, namespace.

@@ -38,7 +38,6 @@ std::string rights_hint(const AttachedBinding&);
 // What an error while rows are written means for the others.
 bool passing(const PostgresError&);
 bool ends_pass(const PostgresError&, const Transactions&);
-PostgresError two_rows();
 UserError unknown_session(const AttachedBinding&, const std::string& key);
 
 // What an episode that begins has not done yet: an assignment of its columns.
@@ -154,7 +153,7 @@ class PgStore final : public Store {
   Finished finish_once(const PassStart&, const std::vector<const Closing*>&, Budget);
   Finished close_in_transaction(const PassStart&, const std::vector<const Closing*>&, Budget);
   std::vector<const Closing*> allowed_now(const PassStart&, const std::vector<const Closing*>&, Budget, Time at, Finished&);
-  struct Image { Jsonb before, after; };  // of a closed row
+  using Image = RowImage;  // of a closed row
   std::map<std::string, Image> write_theirs(const PassStart&, const std::vector<const Closing*>&, Time at);
   std::vector<Event> closing_events(const std::vector<const Closing*>&, const std::map<std::string, Image>&);
   void end_episodes(const std::vector<const Closing*>& closed, Time at);

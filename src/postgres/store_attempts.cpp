@@ -247,7 +247,7 @@ void PgStore::record_once(const PassStart& pass, const std::vector<Attempt>& att
     std::vector<Handover> moves;
     for (const Attempt* attempt : taken) moves.push_back({attempt->tracked, attempt->tracked->goes_to->verdict, attempt->tracked->goes_to->evidence});
     std::map<std::string, Image> images;
-    if (!moves.empty()) images = theirs([&] { return write_agents(pass, moves, now()); });
+    if (!moves.empty()) images = write_agents(pass, moves, now());
     ours([&] {
       const Time at = now();
       std::vector<const Attempt*> ordered;

@@ -30,11 +30,6 @@ bool ends_pass(const PostgresError& e, const Transactions& transactions) {
   return (e.cancelled() && !(e.timed_out() && transactions.own_time_limit())) || e.is("53100");
 }
 
-PostgresError two_rows() {
-  return PostgresError(sqlstate_code("21000"), "writing one session would write two rows", {},
-                       "Map a key_column that is unique by itself, or add the table's partition columns as route_columns.");
-}
-
 Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing>& closings, Budget budget) {
   std::vector<const Closing*> all;
   for (const Closing& closing : closings) all.push_back(&closing);

@@ -1,7 +1,7 @@
 // Other agents of a session's pool, and the sessions that they get.
 #include "core/json.hpp"
-#include "postgres/audit.hpp"
 #include "postgres/pool_agents.hpp"
+#include "postgres/pool_moves.hpp"
 #include "postgres/store.hpp"
 
 namespace reconciler {
@@ -63,32 +63,11 @@ std::vector<Tracked> PgStore::scan_leaving(Cursor& cursor) {
   });
 }
 
-// Inside the block of the table's owner: the rows that still are what the verdicts rested on, and the application's audit.
-std::map<std::string, PgStore::Image> PgStore::write_agents(const PassStart& pass, const std::vector<Handover>& moves, Time at) {
-  std::map<std::string, const Handover*> by_key;  // rows are locked in this order by every pass
-  for (const Handover& move : moves) by_key[move.tracked->session.key] = &move;
-  Texts keys, states, agents, runtimes, created, others;
-  std::vector<Texts> routes(b_.mapping.sessions.route.size());
-  for (const auto& [key, move] : by_key) {
-    const Session& s = move->tracked->session;
-    keys.push_back(key), states.push_back(s.state), agents.push_back(s.agent), runtimes.push_back(s.runtime), created.push_back(s.created);
-    others.push_back(move->verdict.to_agent);
-    for (std::size_t i = 0; i < routes.size(); ++i) routes[i].push_back(s.route[i]);
-  }
-  std::vector<Param> params{Param::texts(keys), Param::texts(states), Param::texts(agents), Param::texts(runtimes), Param::texts(created), Param::texts(others)};
-  for (const Texts& route : routes) params.push_back(Param::texts(route));
-  std::map<std::string, Image> images;
-  std::vector<Change> changes;
-  const Rows rows = query_batch(sql_.hand_over(), std::span<const Param>(params));
-  for (Rows::Row row : rows) {
-    const auto [image, first] = images.emplace(row.text("key"), Image{row.jsonb("before"), row.jsonb("after")});
-    if (!first) throw two_rows();
-    const Verdict& v = by_key.at(image->first)->verdict;
-    changes.push_back({image->first, "reassign", v.rule, v.reason, pass.pass_id, image->second.before, image->second.after});
-  }
-  if (rows.affected() != images.size()) throw two_rows();
-  write_audit(b_.mapping, changes, at);
-  return images;
+// The rows that still are what the verdicts rested on, and the application's audit.
+std::map<std::string, PgStore::Image> PgStore::write_agents(const PassStart& pass, const std::vector<Handover>& wanted, Time at) {
+  std::vector<Move> moves;
+  for (const Handover& one : wanted) moves.push_back({&one.tracked->session, one.verdict.to_agent, one.verdict.rule, one.verdict.reason, one.verdict.text});
+  return reconciler::write_agents(b_, {pass.pass_id, actor_}, moves, at);
 }
 
 // Episode, event and counter of sessions that another agent has by now; as the extension's owner. Their tries go on.
@@ -166,7 +145,7 @@ Store::Finished PgStore::hand_over_once(const PassStart& pass, const std::vector
     const bool allowed = ours([&] { return still_allowed(false) && !gates(at).grace_until; });
     if (!allowed) return done;
     // Rows before agents, as everybody locks them: what turns out to have no room is written back by the end of the transaction.
-    const std::map<std::string, Image> images = theirs([&] { return write_agents(pass, moves, at); });
+    const std::map<std::string, Image> images = write_agents(pass, moves, at);
     ours([&] {
       Loads wants, left;
       for (const Handover& move : moves)
