@@ -26,6 +26,7 @@ struct Binding {
   BrakeLimits brake;
   Duration command_spacing = milliseconds(500);
   int batch_size = 500;
+  bool pools = false;             // its sessions belong to pools of agents
 
   const Policy* policy(const std::string& state) const {
     for (const Policy& p : policies)

@@ -23,6 +23,7 @@ struct SessionsTable {
   Oid relation = 0, owner = 0;
   Column key, state;
   std::optional<Column> agent, runtime, created, entered, updated, reason, closed;
+  std::optional<Column> pool, platform, region;
   std::vector<Column> route;
   std::vector<Column> signs;  // of life
 };
@@ -30,7 +31,7 @@ struct SessionsTable {
 struct AgentsTable {
   std::string qualified;
   Column id;
-  std::optional<Column> heartbeat, approval, metadata;
+  std::optional<Column> heartbeat, approval, metadata, platform, region, pool, capacity, incarnation, draining;
 };
 
 struct CommandsTable {

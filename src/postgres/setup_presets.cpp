@@ -11,15 +11,20 @@ const char* const no_age = "a session's age counts from when the reconciler firs
 const char* const in_events = "kept in reconciler.event instead";
 
 std::vector<WantedColumn> session_columns(std::vector<const char*> agent, std::vector<const char*> runtime, std::vector<const char*> created,
-                                          std::vector<const char*> entered, const char* closing_advice) {
-  return {{.role = "state", .names = {"state", "status"}, .use = ColumnUse::label, .required = true, .written = true},
-          {.role = "agent", .names = std::move(agent), .use = ColumnUse::names, .without = no_agent, .advised = true},
-          {.role = "runtime", .names = std::move(runtime), .use = ColumnUse::names, .without = "a session that got another runtime is told by its other columns"},
-          {.role = "created", .names = std::move(created), .use = ColumnUse::compared, .without = "an id that is used again is told by its other columns"},
-          {.role = "entered", .names = std::move(entered), .use = ColumnUse::instant, .without = no_age, .advised = true},
-          {.role = "updated", .names = {"updated_at"}, .use = ColumnUse::instant, .written = true, .without = "nothing says in the row when it was changed"},
-          {.role = "reason", .names = {"termination_reason"}, .use = ColumnUse::words, .written = true, .without = closing_advice},
-          {.role = "closed", .names = {"terminated_at"}, .use = ColumnUse::instant, .written = true, .without = closing_advice}};
+                                          std::vector<const char*> entered, const char* closing_advice, bool pools) {
+  std::vector<WantedColumn> columns{{.role = "state", .names = {"state", "status"}, .use = ColumnUse::label, .required = true, .written = true},
+                                    {.role = "agent", .names = std::move(agent), .use = ColumnUse::names, .without = no_agent, .advised = true},
+                                    {.role = "runtime", .names = std::move(runtime), .use = ColumnUse::names, .without = "a session that got another runtime is told by its other columns"},
+                                    {.role = "created", .names = std::move(created), .use = ColumnUse::compared, .without = "an id that is used again is told by its other columns"},
+                                    {.role = "entered", .names = std::move(entered), .use = ColumnUse::instant, .without = no_age, .advised = true},
+                                    {.role = "updated", .names = {"updated_at"}, .use = ColumnUse::instant, .written = true, .without = "nothing says in the row when it was changed"},
+                                    {.role = "reason", .names = {"termination_reason"}, .use = ColumnUse::words, .written = true, .without = closing_advice},
+                                    {.role = "closed", .names = {"terminated_at"}, .use = ColumnUse::instant, .written = true, .without = closing_advice}};
+  if (pools)
+    columns.insert(columns.end(), {{.role = "pool", .names = {"agent_pool"}, .use = ColumnUse::words, .written = true},
+                                   {.role = "platform", .names = {"platform"}, .use = ColumnUse::words, .written = true},
+                                   {.role = "region", .names = {"region"}, .use = ColumnUse::words, .written = true}});
+  return columns;
 }
 
 WantedTable agents() {
@@ -28,7 +33,13 @@ WantedTable agents() {
           .columns = {{.role = "id", .names = {"agent_id", "id"}, .use = ColumnUse::compared, .required = true},
                       {.role = "heartbeat", .names = {"last_heartbeat", "heartbeat_at", "last_seen_at"}, .use = ColumnUse::instant, .required = true},
                       {.role = "approval", .names = {"approval_status"}, .without = "every agent counts as approved"},
-                      {.role = "metadata", .names = {"metadata"}, .use = ColumnUse::document, .without = "namespaces of leftover resources are those of the preset"}},
+                      {.role = "metadata", .names = {"metadata"}, .use = ColumnUse::document, .without = "namespaces of leftover resources are those of the preset"},
+                      {.role = "platform", .names = {"platform"}},
+                      {.role = "region", .names = {"region"}},
+                      {.role = "pool", .names = {"agent_pool"}},
+                      {.role = "capacity", .names = {"capacity"}},
+                      {.role = "incarnation", .names = {"incarnation"}},
+                      {.role = "draining", .names = {"draining"}}},
           .written = false,
           .without = "agents are judged by the hub's answers alone"};
 }
@@ -107,7 +118,7 @@ const std::vector<Preset>& presets() {
   static const auto* all = new std::vector<Preset>{
       {.name = "standard",
        .columns = session_columns({"assigned_agent_id", "agent_id"}, {"platform_resource_id", "runtime_id", "sandbox_id"}, {"created_at"},
-                                  {"state_changed_at", "state_entered_at", "updated_at"}, in_events),
+                                  {"state_changed_at", "state_entered_at", "updated_at"}, in_events, true),
        .keys = {},
        .related = {agents(), commands(), audit(""), connections()},
        .terminal_states = {"terminated", "failed", "gone", "deleted"},
@@ -115,7 +126,7 @@ const std::vector<Preset>& presets() {
        .leftover = "{}"},
       {.name = "streamspace",
        .columns = session_columns({"agent_id"}, {}, {"created_at"}, {"updated_at"},
-                                  "kept in reconciler.event instead; not recommended, since it would arm the API's own loop"),
+                                  "kept in reconciler.event instead; not recommended, since it would arm the API's own loop", false),
        .keys = {"id"},
        .related = {agents(), commands(), audit("audit_log"), connections()},
        .terminal_states = {"terminated", "failed", "deleted"},

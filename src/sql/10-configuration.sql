@@ -65,6 +65,7 @@ CREATE TABLE reconciler.binding (
   replacement_grace   interval NOT NULL DEFAULT '120 s' CHECK (replacement_grace BETWEEN '0' AND '1 day'),
   brake_pace          integer NOT NULL DEFAULT 50 CHECK (brake_pace > 0),
   guard_terminal      boolean NOT NULL DEFAULT false,
+  pools               boolean NOT NULL DEFAULT false,
   CONSTRAINT paused_by_somebody CHECK ((paused_at IS NULL) = (paused_by IS NULL))
 );
 COMMENT ON TABLE reconciler.binding IS 'Attached sessions tables: mapping, hub, mode and limits. Written by attach_sessions(), edited by a DBA.';
@@ -76,7 +77,7 @@ COMMENT ON COLUMN reconciler.binding.preset IS 'Preset that the defaults came fr
 COMMENT ON COLUMN reconciler.binding.hub IS 'Hub to ask; NULL: none, evidence is unknown.';
 COMMENT ON COLUMN reconciler.binding.mode IS 'observe: nothing is sent or written; enforce; off: not looked at; broken: set by the pass, mode_reason says why.';
 COMMENT ON COLUMN reconciler.binding.mode_reason IS 'Why it is in this mode.';
-COMMENT ON COLUMN reconciler.binding.columns IS 'Which column is what: key, state, agent, runtime, created, entered, updated, reason, closed, route and signs (lists).';
+COMMENT ON COLUMN reconciler.binding.columns IS 'Which column is what: key, state, agent, runtime, created, entered, updated, reason, closed, pool, platform, region, route and signs (lists).';
 COMMENT ON COLUMN reconciler.binding.related IS 'Related tables and their columns: agents, commands, audit, connections.';
 COMMENT ON COLUMN reconciler.binding.leftover IS 'What a forced session may leave behind: templates for resources, cleanup, user_data.';
 COMMENT ON COLUMN reconciler.binding.terminal_states IS 'States in which a session has ended.';
@@ -104,6 +105,7 @@ COMMENT ON COLUMN reconciler.binding.sign_fresh_for IS 'A session''s own sign of
 COMMENT ON COLUMN reconciler.binding.sign_ceiling IS 'Once the end of a session is known or inferred for so long, signs of life are heard no more.';
 COMMENT ON COLUMN reconciler.binding.replacement_grace IS 'Nothing is inferred of a session whose runtime we have known for less.';
 COMMENT ON COLUMN reconciler.binding.guard_terminal IS 'A trigger on the table keeps sessions closed that we closed; off: none. Made and removed as this is written.';
+COMMENT ON COLUMN reconciler.binding.pools IS 'Sessions belong to pools of agents: passes keep reconciler.agent by what the agents table and the hub''s list say; off: they leave it alone.';
 -- What a person reads who broke one: see reconciler.check_row().
 COMMENT ON CONSTRAINT time_zone_is_known ON reconciler.binding IS 'Names are in the view pg_timezone_names, for instance Europe/Berlin.';
 COMMENT ON CONSTRAINT paused_by_somebody ON reconciler.binding IS 'pause_reconciler() and unpause_reconciler() write both.';
