@@ -62,8 +62,11 @@ class Migration {
 
  private:
   void count_sessions() {
-    for (Rows::Row row : as_role(b_.mapping.sessions.owner, [&] { return query(statements_.sessions_by_agent()); }))
-      (row.null("agent") ? without_ : sessions_[row.text("agent")]) = {row.integer("n"), row.integer("open")};
+    for (Rows::Row row : as_role(b_.mapping.sessions.owner, [&] { return query(statements_.sessions_by_agent()); })) {
+      const Sessions counted{row.integer("n"), row.integer("open")};
+      if (const auto agent = row.maybe_text("agent")) sessions_[*agent] = counted;
+      else without_ = counted;
+    }
     as_extension_owner([&] {
       for (Rows::Row row : query("SELECT agent_id FROM reconciler.agent_evidence WHERE binding_id = $1 AND presence = 'present' UNION SELECT agent_id FROM reconciler.agent", {Param::integer(b_.binding.id)}))
         alive_.insert(row.text("agent_id"));

@@ -66,12 +66,12 @@ SELECT results_eq($$SELECT status, detail FROM rebalance_pool('blue', platform =
 UPDATE reconciler.agent SET connected = true, last_seen = reconciler.clock(), load = CASE agent_id WHEN 'blue-1' THEN 10 ELSE 0 END, capacity = 10;
 SELECT ok(count(*) > 0, 's1 is held') FROM hold_session('s1', reconciler.clock() + interval '1 hour', 'test', 'sessions');
 UPDATE sessions SET state = 'waking' WHERE id = 's2';
-SELECT results_eq($$SELECT concat_ws(' ', session_id, table_name, from_agent, to_agent, status, detail) FROM rebalance_pool('blue', platform => 'kubernetes', region => 'eu')$$,
+SELECT results_eq($$SELECT concat_ws(' ', session_id, table_name, from_agent, to_agent, status, nullif(detail, '')) FROM rebalance_pool('blue', platform => 'kubernetes', region => 'eu')$$,
   ARRAY['s10 app.sessions blue-1 blue-2 would_move', 's3 app.sessions blue-1 blue-2 would_move', 's4 app.sessions blue-1 blue-2 would_move', 's5 app.sessions blue-1 blue-2 would_move', 's6 app.sessions blue-1 blue-2 would_move'],
   'the fewest moves, of sessions that wait for no command and are not held');
 SELECT is_empty('SELECT FROM reconciler.planned_move', '... only shown');
 SELECT results_eq($$SELECT DISTINCT status FROM rebalance_pool('blue', false, 'kubernetes')$$, ARRAY['planned'], 'planned');
-SELECT results_eq('SELECT session_id, from_agent, to_agent, actor FROM reconciler.planned_move ORDER BY 1', $$SELECT unnest('{s10,s3,s4,s5,s6}'::text[]), 'blue-1', 'blue-2', current_user::text$$, 'the plan');
+SELECT results_eq('SELECT session_id, from_agent, to_agent, actor FROM reconciler.planned_move ORDER BY 1', $$SELECT unnest('{s10,s3,s4,s5,s6}'::text[]), 'blue-1', 'blue-2', current_user::text COLLATE "default"$$, 'the plan');
 SELECT is((SELECT count(*) FROM rebalance_pool('blue', false, 'kubernetes')), 5::bigint, 'again');
 SELECT is((SELECT count(*) FROM reconciler.planned_move), 5::bigint, '... in place of the former plan');
 UPDATE sessions SET state = 'waking' WHERE assigned_agent_id = 'blue-1' AND id <> 's10';
