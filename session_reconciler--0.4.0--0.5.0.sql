@@ -169,6 +169,256 @@ REVOKE ALL ON FUNCTION pool_agents(text) FROM PUBLIC;
 COMMENT ON FUNCTION pool_agents(text) IS
   'Every agent of a pool, or (NULL) of all. draining: since when it is drained; drained: since when it has no session left. sessions: that have not ended, counted now, with the caller''s rights on their tables; load: as last counted, with what was assigned since. connected: as last said or seen, and not silent since. Error: no such pool (42704).';
 
+COMMENT ON COLUMN reconciler.binding.columns IS 'Which column is what: key, state, agent, runtime, created, entered, updated, reason, closed, pool, platform, region, route and signs (lists).';
+ALTER TABLE reconciler.binding_state ADD COLUMN agents_asked timestamptz, ADD COLUMN registry_due timestamptz, ADD COLUMN loads_due timestamptz, ADD COLUMN loads_after text;
+COMMENT ON COLUMN reconciler.binding_state.agents_asked IS 'When the hub was last asked about the agents of pools.';
+COMMENT ON COLUMN reconciler.binding_state.registry_due IS 'reconciler.agent rests until then, so that keeping it takes at most 2 % of a core.';
+COMMENT ON COLUMN reconciler.binding_state.loads_due IS 'So do the loads of its agents, which are counted from the sessions.';
+COMMENT ON COLUMN reconciler.binding_state.loads_after IS 'Agent up to which they were counted; NULL: from the first one on.';
+
+-- Columns of pools, where attach_sessions() would find them and the owner may read them. Without the trigger that checks a
+-- mapping: the upgrade fails for no table that is broken.
+ALTER TABLE reconciler.binding DISABLE TRIGGER checked_mapping;
+UPDATE reconciler.binding AS b SET related = jsonb_set(b.related, '{agents,columns}', b.related->'agents'->'columns' || f.found)
+  FROM (SELECT b.binding_id, jsonb_object_agg(w.role, w.name) AS found
+          FROM reconciler.binding AS b JOIN pg_class AS s ON s.oid = b.sessions JOIN pg_class AS c ON true JOIN pg_namespace AS n ON n.oid = c.relnamespace
+            JOIN pg_attribute AS a ON a.attrelid = c.oid AND NOT a.attisdropped
+            JOIN (VALUES ('platform', 'platform'), ('region', 'region'), ('pool', 'agent_pool'), ('capacity', 'capacity'), ('incarnation', 'incarnation'), ('draining', 'draining')) AS w(role, name) ON w.name = a.attname
+          WHERE jsonb_typeof(b.related->'agents'->'columns') = 'object' AND NOT b.related->'agents'->'columns' ? w.role
+            AND b.related->'agents'->>'table' = format('%I.%I', n.nspname, c.relname) AND has_column_privilege(s.relowner, c.oid, a.attnum, 'SELECT')
+          GROUP BY b.binding_id) AS f
+  WHERE f.binding_id = b.binding_id;
+UPDATE reconciler.binding AS b SET columns = b.columns || f.found
+  FROM (SELECT b.binding_id, jsonb_object_agg(w.role, w.name) AS found
+          FROM reconciler.binding AS b JOIN pg_attribute AS a ON a.attrelid = b.sessions AND NOT a.attisdropped AND a.attgenerated = '' AND a.atttypid IN ('text'::regtype, 'varchar'::regtype)
+            JOIN (VALUES ('pool', 'agent_pool'), ('platform', 'platform'), ('region', 'region')) AS w(role, name) ON w.name = a.attname
+          WHERE b.preset = 'standard' AND NOT b.columns ? w.role AND NOT EXISTS (SELECT FROM jsonb_each_text(b.columns) AS taken WHERE taken.key <> 'entered' AND taken.value = w.name)
+          GROUP BY b.binding_id) AS f
+  WHERE f.binding_id = b.binding_id;
+ALTER TABLE reconciler.binding ENABLE TRIGGER checked_mapping;
+
+CREATE TABLE reconciler.planned_move (
+  binding_id integer NOT NULL REFERENCES reconciler.binding ON DELETE CASCADE,
+  session_id text NOT NULL,
+  from_agent text NOT NULL,
+  to_agent   text NOT NULL,
+  planned_at timestamptz NOT NULL,
+  actor      text NOT NULL,
+  PRIMARY KEY (binding_id, session_id)
+);
+COMMENT ON TABLE reconciler.planned_move IS 'Sessions that rebalance_pool() wants on another agent; passes take them over, at most 50 a second.';
+COMMENT ON COLUMN reconciler.planned_move.binding_id IS 'Whose session.';
+COMMENT ON COLUMN reconciler.planned_move.session_id IS 'Key of the session as text.';
+COMMENT ON COLUMN reconciler.planned_move.from_agent IS 'The agent that it had; with another one by then it is left alone.';
+COMMENT ON COLUMN reconciler.planned_move.to_agent IS 'The agent that it gets.';
+COMMENT ON COLUMN reconciler.planned_move.planned_at IS 'When that was planned.';
+COMMENT ON COLUMN reconciler.planned_move.actor IS 'Who wants it.';
+
+CREATE FUNCTION migrate_to_pools(sessions regclass DEFAULT NULL, dry_run boolean DEFAULT true)
+  RETURNS TABLE (agent_id text, platform text, region text, pool text, sessions bigint, status text, detail text)
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_migrate_to_pools';
+REVOKE ALL ON FUNCTION migrate_to_pools(regclass, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION migrate_to_pools(regclass, boolean) IS
+  'Puts the agents that the agents table and the sessions name into pools. dry_run: only shows the mapping, and what has no place and why; else creates the pools, registers the agents, turns pools on for the table and fills its own empty columns of pool, platform and region, 10000 rows a call: call it until nothing remains. Twice changes nothing. sessions (of the result): sessions that name the agent. status: would_place, placed, unchanged, left_out, unplaced, no_agent, filled, remaining. Errors: no agent column, or a copy whose identity is not confirmed (55000), not attached (42704).';
+
+CREATE FUNCTION rebalance_pool(pool text, dry_run boolean DEFAULT true, platform text DEFAULT NULL, region text DEFAULT NULL)
+  RETURNS TABLE (session_id text, table_name text, from_agent text, to_agent text, status text, detail text)
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_rebalance_pool';
+REVOKE ALL ON FUNCTION rebalance_pool(text, boolean, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION rebalance_pool(text, boolean, text, text) IS
+  'The fewest moves of sessions after which the fullest and the emptiest agent of a pool are less than 0.2 apart in load / capacity. dry_run: only shows them (would_move); else plans them (planned): passes do it, at most 50 a second. Only sessions that wait for no command move, and only in pools whose runtimes outlive their agents; a row without a session says why nothing moves (nothing). platform, region: where several pools have the name; NULL: any. Errors: blank pool (22023), no such pool (42704), several (42725).';
+
+UPDATE reconciler.hub_profile SET definition = $profile${
+  "description": "The project's own protocol: authoritative answers, idempotency keys, paged lists.",
+  "authoritative": true,
+  "idempotent": true,
+
+  "hub": {
+    "instance": "/hub/instance_id",
+    "scope": "/hub/scope",
+    "scopes": {"fleet": true, "instance": false},
+    "complete": "/complete"
+  },
+  "agent": {
+    "id": "/id",
+    "status": "/status",
+    "statuses": {"connected": "connected", "draining": "draining", "disconnected": "disconnected"},
+    "incarnation": "/incarnation",
+    "pool": "/pool",
+    "platform": "/platform",
+    "region": "/region",
+    "capacity": "/capacity",
+    "sessions": "/sessions"
+  },
+
+  "list_agents": {
+    "method": "GET", "path": "/v1/agents",
+    "agents": "/agents", "next": "/next", "next_parameter": "next",
+    "answers": [{"status": 200, "means": "agents"}]
+  },
+  "ask_agent": {
+    "method": "GET", "path": "/v1/agents/{agent_id}",
+    "answers": [
+      {"status": 200, "means": "agent"},
+      {"status": 404, "where": {"/error/code": "agent_not_found"}, "means": "unknown_agent"}
+    ]
+  },
+  "send": {
+    "method": "POST", "path": "/v1/agents/{agent_id}/commands",
+    "headers": {"Idempotency-Key": "{command_id}"},
+    "body": {
+      "command_id": "{command_id}",
+      "action": "{action}",
+      "session_id": "{session_id}",
+      "platform_resource_id": "{platform_resource_id}",
+      "attempt": "{attempt}",
+      "reason": "{reason}"
+    },
+    "hub_command_id": "/command_id",
+    "detail": "/error/code",
+    "answers": [
+      {"status": 202, "where": {"/command_id": "{command_id}", "/status": "accepted"}, "means": "accepted"},
+      {"status": 404, "where": {"/error/code": "agent_not_found"}, "means": "unknown_agent"},
+      {"status": 409, "where": {"/error/code": "agent_not_connected"}, "means": "not_connected"},
+      {"status": 410, "where": {"/error/code": "session_gone"}, "means": "session_gone"},
+      {"status": [401, 403], "means": "unauthorized"},
+      {"status": 429, "means": "busy"},
+      {"status": 503, "retry_after": true, "means": "busy"},
+      {"status": "4xx", "where": {"/error/code": {"is": "string"}}, "means": "rejected"}
+    ]
+  },
+  "ask_command": {
+    "method": "GET", "path": "/v1/commands/{command_id}",
+    "detail": "/error",
+    "answers": [
+      {"status": 200, "where": {"/status": "accepted"}, "means": "open"},
+      {"status": 200, "where": {"/status": "delivered"}, "means": "open"},
+      {"status": 200, "where": {"/status": "completed"}, "means": "completed"},
+      {"status": 200, "where": {"/status": "failed"}, "means": "failed"}
+    ]
+  },
+  "ask_session": {
+    "method": "GET", "path": "/v1/sessions/{session_id}",
+    "answers": [
+      {"status": 200, "where": {"/status": "running"}, "means": "running"},
+      {"status": 200, "where": {"/status": "suspended"}, "means": "suspended"},
+      {"status": 200, "where": {"/status": "gone"}, "means": "gone"}
+    ]
+  }
+}
+$profile$::jsonb WHERE name = 'standard' AND built_in;
+
+CREATE OR REPLACE FUNCTION create_control_plane(schema_name name DEFAULT current_schema())
+  RETURNS TABLE (item text, status text, detail text)
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  taken text;
+  watched text;
+  at_home text := quote_ident(schema_name) || '.';
+BEGIN
+  IF schema_name IS NULL THEN
+    RAISE EXCEPTION 'no schema has been selected to create in' USING ERRCODE = 'invalid_schema_name',
+      HINT = 'SET search_path, or name one: create_control_plane(''app'').';
+  END IF;
+  IF to_regnamespace(quote_ident(schema_name)) IS NULL THEN
+    RAISE EXCEPTION 'schema "%" does not exist', schema_name USING ERRCODE = 'invalid_schema_name',
+      HINT = format('CREATE SCHEMA %I; or name another.', schema_name);
+  END IF;
+  IF schema_name IN ('reconciler', 'pg_catalog', 'information_schema') THEN
+    RAISE EXCEPTION 'tables of a platform do not belong in schema %', schema_name USING ERRCODE = 'invalid_schema_name',
+      HINT = 'Name a schema of the application: create_control_plane(''app'').';
+  END IF;
+  SELECT string_agg(c.relname, ', ' ORDER BY c.relname) INTO taken
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = schema_name AND c.relname IN ('sessions', 'agents', 'agent_commands', 'audit_log');
+  IF taken IS NOT NULL THEN
+    RAISE EXCEPTION 'schema % has relations of these names already: %', schema_name, taken USING ERRCODE = 'duplicate_table',
+      DETAIL = 'Nothing was created.', HINT = 'Attach what is there with attach_sessions(), or create the tables in another schema.';
+  END IF;
+
+  EXECUTE format($ddl$
+    CREATE TABLE %1$sagents (
+      agent_id        text PRIMARY KEY CHECK (agent_id <> ''),
+      agent_pool      text,
+      platform        text,
+      region          text,
+      status          text NOT NULL DEFAULT 'disconnected' CHECK (status IN ('connected', 'disconnected', 'draining')),
+      incarnation     text,
+      capacity        integer CHECK (capacity >= 0),
+      last_heartbeat  timestamptz,
+      disconnected_at timestamptz,
+      draining        boolean NOT NULL DEFAULT false
+    );
+    COMMENT ON TABLE %1$sagents IS 'Agents that create what sessions run in.';
+
+    CREATE TABLE %1$ssessions (
+      id                   text PRIMARY KEY CHECK (id <> ''),
+      user_id              text NOT NULL,
+      state                text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'starting', 'running', 'hibernating',
+        'hibernated', 'waking', 'suspended', 'terminating', 'terminated', 'failed', 'gone')),
+      platform             text,
+      region               text,
+      agent_pool           text,
+      assigned_agent_id    text REFERENCES %1$sagents ON UPDATE CASCADE,
+      platform_resource_id text,
+      backend              text,
+      agent_thread_id      text,
+      termination_reason   text,
+      terminated_at        timestamptz,
+      created_at           timestamptz NOT NULL DEFAULT now(),
+      updated_at           timestamptz NOT NULL DEFAULT now()
+    );
+    COMMENT ON TABLE %1$ssessions IS 'One row per session; updated_at is set by every change of the state.';
+    CREATE INDEX sessions_user_id ON %1$ssessions (user_id);
+    CREATE INDEX sessions_assigned_agent_id ON %1$ssessions (assigned_agent_id) WHERE assigned_agent_id IS NOT NULL;
+    CREATE INDEX sessions_platform_resource_id ON %1$ssessions (platform_resource_id) WHERE platform_resource_id IS NOT NULL;
+
+    CREATE TABLE %1$sagent_commands (
+      command_id   text PRIMARY KEY CHECK (command_id <> ''),
+      agent_id     text NOT NULL REFERENCES %1$sagents ON UPDATE CASCADE,
+      session_id   text,
+      action       text NOT NULL,
+      payload      jsonb NOT NULL DEFAULT '{}',
+      status       text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'sent', 'ack', 'completed', 'failed')),
+      attempt      integer NOT NULL DEFAULT 1 CHECK (attempt > 0),
+      created_at   timestamptz NOT NULL DEFAULT now(),
+      sent_at      timestamptz,
+      completed_at timestamptz,
+      error        text
+    );
+    COMMENT ON TABLE %1$sagent_commands IS 'Commands to agents. session_id has no foreign key: a command may outlive its session.';
+    CREATE INDEX agent_commands_session_id ON %1$sagent_commands (session_id, created_at) WHERE session_id IS NOT NULL;
+    CREATE INDEX agent_commands_agent_id ON %1$sagent_commands (agent_id, created_at);
+    CREATE INDEX agent_commands_stops ON %1$sagent_commands (created_at) WHERE action = 'stop_session';
+
+    CREATE TABLE %1$saudit_log (
+      id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+      at            timestamptz NOT NULL DEFAULT now(),
+      actor         text NOT NULL DEFAULT session_user,
+      action        text NOT NULL,
+      resource_type text NOT NULL,
+      resource_id   text NOT NULL,
+      changes       jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(changes) = 'object'),
+      ip_address    text
+    );
+    COMMENT ON TABLE %1$saudit_log IS 'Who changed what.';
+    CREATE INDEX audit_log_resource ON %1$saudit_log (resource_type, resource_id, id);
+    CREATE INDEX audit_log_at ON %1$saudit_log USING brin (at);
+  $ddl$, at_home);
+  -- What a pass reads: the sessions of one state, oldest first. Their size follows what is in the state.
+  FOREACH watched IN ARRAY ARRAY['terminating', 'pending', 'starting', 'hibernating', 'waking', 'running', 'hibernated'] LOOP
+    EXECUTE format('CREATE INDEX %I ON %ssessions (updated_at, id) WHERE state = %L', 'sessions_' || watched, at_home, watched);
+  END LOOP;
+
+  RETURN QUERY VALUES ('tables', 'ok', format('created in schema %I: agents, sessions, agent_commands, audit_log', schema_name));
+  RETURN QUERY SELECT a.item, a.status, a.detail FROM @extschema@.attach_sessions((at_home || 'sessions')::regclass, 'standard',
+    jsonb_build_object('mode', 'enforce', 'agents_table', at_home || 'agents', 'commands_table', at_home || 'agent_commands',
+                       'audit_table', at_home || 'audit_log', 'pools', true)) AS a;
+END $$;
+REVOKE ALL ON FUNCTION create_control_plane(name) FROM PUBLIC;
+COMMENT ON FUNCTION create_control_plane(name) IS
+  'For a new platform: creates sessions, agents, agent_commands and audit_log in the current schema (or the one named), with constraints and the indexes that passes need, and attaches sessions in mode enforce. Returns the report of attach_sessions(). Error 42P07, with nothing created, when one of the names is taken.';
+
 CREATE OR REPLACE FUNCTION reconciler.level_of(OUT function_name text, OUT level text) RETURNS SETOF record
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   VALUES
@@ -178,11 +428,11 @@ CREATE OR REPLACE FUNCTION reconciler.level_of(OUT function_name text, OUT level
     -- acts, within what policies and brakes allow
     ('reconcile', 'operator'), ('probe_hub', 'operator'), ('pause_reconciler', 'operator'), ('unpause_reconciler', 'operator'),
     ('hold_session', 'operator'), ('release_session', 'operator'), ('retry_session', 'operator'),
-    ('request_termination', 'operator'), ('undo_event', 'operator'), ('undo_pass', 'operator'), ('assign_session', 'operator'), ('drain_agent', 'operator'), ('undrain_agent', 'operator'),
+    ('request_termination', 'operator'), ('undo_event', 'operator'), ('undo_pass', 'operator'), ('assign_session', 'operator'), ('drain_agent', 'operator'), ('undrain_agent', 'operator'), ('rebalance_pool', 'operator'),
     -- sets up, and acts past policies and brakes
     ('attach_sessions', 'admin'), ('detach_sessions', 'admin'), ('create_control_plane', 'admin'), ('set_hub', 'admin'),
     ('set_mode', 'admin'), ('reset_brake', 'admin'), ('force_terminate_session', 'admin'), ('confirm_identity', 'admin'),
-    ('stop_worker', 'admin'), ('create_agent_pool', 'admin'),
+    ('stop_worker', 'admin'), ('create_agent_pool', 'admin'), ('migrate_to_pools', 'admin'),
     -- says what it knows of agents
     ('agent_connected', 'evidence'), ('agent_disconnected', 'evidence'), ('register_agent', 'evidence'), ('agent_heartbeat', 'evidence'),
     ('report_resource', 'evidence'),
@@ -201,3 +451,27 @@ CREATE OR REPLACE FUNCTION reconciler.level_of(OUT function_name text, OUT level
 $$;
 COMMENT ON FUNCTION reconciler.level_of() IS
   'Level of every function of the extension: viewer, operator, admin, evidence, or owner for those that nobody is granted. Names of the catalog''s functions are with their schema.';
+
+
+CREATE OR REPLACE FUNCTION reconciler.grant_tables(grantee text, level text, give boolean) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  verb text := CASE WHEN give THEN 'GRANT %s ON %s TO %s' ELSE 'REVOKE %s ON %s FROM %s' END;
+  readable text;
+BEGIN
+  verb := verb || CASE WHEN give THEN '' ELSE ' CASCADE' END;
+  SELECT string_agg(d.objid::regclass::text, ', ') INTO STRICT readable
+    FROM pg_extension AS e JOIN pg_depend AS d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e'
+      JOIN pg_class AS c ON c.oid = d.objid AND c.relkind IN ('r', 'v')
+    WHERE e.extname = 'session_reconciler';
+  IF level IN ('viewer', 'operator', 'admin') AND (give OR level = 'viewer') THEN
+    EXECUTE format(verb, 'SELECT', 'TABLE ' || readable, grantee);
+  END IF;
+  IF level = 'admin' OR (NOT give AND level IN ('viewer', 'operator')) THEN
+    EXECUTE format(verb, 'INSERT, UPDATE, DELETE', 'TABLE reconciler.policy', grantee);
+    EXECUTE format(verb, 'UPDATE (time_zone, batch_size, observation_spacing, hub_grace, heartbeat_fresh, start_grace, instance_grace,'
+                         ' promotion_grace, sign_fresh_for, sign_ceiling, replacement_grace, brake_floor, brake_share, brake_pace, user_rate_floor, user_rate_share, guard_terminal, pools)', 'TABLE reconciler.binding', grantee);
+    EXECUTE format(verb, 'UPDATE (connect_timeout, total_timeout, command_spacing, max_in_flight)', 'TABLE reconciler.hub', grantee);
+  END IF;
+END $$;
+COMMENT ON FUNCTION reconciler.grant_tables(text, text, boolean) IS 'The tables of a level: SELECT on all for viewer and above; for admin also policies, limits of bindings and timeouts of hubs.';

@@ -59,6 +59,8 @@ bool Profile::can_ask_session() const { return def_->ask_session.has_value(); }
 
 namespace {
 
+constexpr std::int64_t most_sessions = 1000000;  // of an agent, as reconciler.agent takes it
+
 const Operation& known(const std::optional<Operation>& operation, const char* what) {
   if (!operation) throw std::logic_error(cat({"the hub profile has no ", what}));
   return *operation;
@@ -218,8 +220,21 @@ std::optional<AgentAnswer> ProfileDefinition::agent(const Json& object) const {
     const std::string status = read.required_text(*agent_status);
     const auto known = std::find_if(statuses.begin(), statuses.end(), [&](const auto& s) { return s.first == status; });
     if (known != statuses.end()) agent.status = known->second;
+    agent.draining = std::find(draining.begin(), draining.end(), status) != draining.end();
   }
   if (!read.fits()) return {};
+  // What pools are made of says nothing of who is there: where it is of another type it is not said, no more.
+  const auto text = [&](const std::optional<Pointer>& at) {
+    const Json* value = at ? at->find(object) : nullptr;
+    return value && value->is_string() ? value->get<std::string>() : std::string();
+  };
+  const auto number = [&](const std::optional<Pointer>& at) -> std::optional<std::int64_t> {
+    const Json* value = at ? at->find(object) : nullptr;
+    if (!value || !value->is_number_integer() || *value < 0) return {};
+    return *value > most_sessions ? most_sessions : value->get<std::int64_t>();
+  };
+  agent.pool = text(agent_pool), agent.platform = text(agent_platform), agent.region = text(agent_region);
+  agent.capacity = number(agent_capacity), agent.sessions = number(agent_sessions);
   return agent;
 }
 

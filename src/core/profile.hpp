@@ -20,6 +20,9 @@ struct AgentAnswer {
   enum class Status { connected, disconnected, unknown_agent, unclear } status = Status::unclear;
   std::string incarnation;
   std::optional<Time> heartbeat;
+  std::string pool, platform, region;            // empty: not said, as below
+  std::optional<std::int64_t> capacity, sessions;
+  bool draining = false;                          // connected, and gets no new work
 };
 
 // Who answered an agents request.

@@ -213,17 +213,23 @@ void read_hub(ProfileDefinition& def, const Member& hub) {
 }
 
 void read_agent(ProfileDefinition& def, const Member& agent) {
-  agent.object({"id", "status", "statuses", "incarnation", "heartbeat"});
+  agent.object({"id", "status", "statuses", "incarnation", "heartbeat", "pool", "platform", "region", "capacity", "sessions"});
   def.agent_id = read_pointer(agent.at("id"));
   def.agent_status = maybe_pointer(agent, "status");
   def.agent_incarnation = maybe_pointer(agent, "incarnation");
   def.agent_heartbeat = maybe_pointer(agent, "heartbeat");
+  def.agent_pool = maybe_pointer(agent, "pool");
+  def.agent_platform = maybe_pointer(agent, "platform");
+  def.agent_region = maybe_pointer(agent, "region");
+  def.agent_capacity = maybe_pointer(agent, "capacity");
+  def.agent_sessions = maybe_pointer(agent, "sessions");
   if (def.authoritative && !def.agent_status) agent.wrong("needs status and statuses: the profile is authoritative");
   if (!def.agent_status) return;
   for (const auto& [word, status] : agent.at("statuses").members()) {
     const std::string is = status.text();
-    if (is != "connected" && is != "disconnected") status.wrong("must be connected or disconnected");
-    def.statuses.emplace_back(word, is == "connected" ? AgentAnswer::Status::connected : AgentAnswer::Status::disconnected);
+    if (is != "connected" && is != "draining" && is != "disconnected") status.wrong("must be connected, draining or disconnected");
+    if (is == "draining") def.draining.push_back(word);
+    def.statuses.emplace_back(word, is != "disconnected" ? AgentAnswer::Status::connected : AgentAnswer::Status::disconnected);
   }
 }
 

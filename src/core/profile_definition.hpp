@@ -95,7 +95,9 @@ struct ProfileDefinition {
   std::vector<std::pair<std::string, bool>> scopes;  // word → whole fleet
   Pointer agent_id;
   std::optional<Pointer> agent_status, agent_incarnation, agent_heartbeat;
+  std::optional<Pointer> agent_pool, agent_platform, agent_region, agent_capacity, agent_sessions;
   std::vector<std::pair<std::string, AgentAnswer::Status>> statuses;
+  std::vector<std::string> draining;  // words of those that are connected and get no new work
 
   std::optional<Operation> list_agents, ask_agent, ask_command, ask_session;
   Operation send;

@@ -57,6 +57,9 @@ class AgentHub {
   // Asks about all of `ids`. Waits, serving interrupts; throws only what the waiter throws (cancel, shutdown).
   virtual std::map<std::string, Sighting> look(const std::vector<std::string>& ids) = 0;
 
+  // All agents that the hub names, asked once: no word on who is there, which look() has. Empty where it has no list.
+  virtual std::vector<AgentAnswer> list() { return {}; }
+
   // Sends what `next` hands out, at most max_in_flight at once. It is asked for more when less than that is due and has
   // not left, until it hands out nothing. Calls `done(index, delivery)` once for each command, counted
   // in the order they were handed out, in any order, from inside the call. Waits as look() does.

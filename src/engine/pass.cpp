@@ -55,6 +55,7 @@ PassEnd Pass::run(bool ask_again) {
   }
   try {
     store_.forget_departed();
+    refresh_registry();
     sweep_owed();  // first: what this pass closes is owed to agents that it has just missed
     occupied_ = store_.occupied();
     sweep_policies(Sweep::all_but_inferred_forces);
@@ -142,6 +143,20 @@ void Pass::sweep_owed() {
     if (!batch.empty()) handle(batch, Sweep::all_but_inferred_forces);
   }
   send_retries();
+}
+
+// Who is in the pools and can be given work. The agents of a hub that lists them cost two requests, whatever their number;
+// of another one only so many are asked about in a pass, those that were not for longest.
+void Pass::refresh_registry() {
+  if (!store_.binding().pools) return;
+  if (hub_ && may_ask()) {
+    const bool lists = hub_->profile().can_list();
+    if (const auto ids = store_.agents_to_ask(lists ? 10000 : 1000)) {
+      if (lists) store_.note_agents(hub_->list());
+      observer_.look({ids->begin(), ids->end()});
+    }
+  }
+  store_.refresh_registry();
 }
 
 void Pass::handle(std::vector<Tracked>& batch, Sweep sweep) {

@@ -182,6 +182,16 @@ class Store {
 
   // Remembers which incarnation of its agent has each of these sessions.
   virtual void note_incarnations(const std::vector<const Tracked*>&) = 0;
+  // Pools of agents; nothing where the binding has none. Whom of the registry to ask about now, at most `limit`; empty:
+  // it is too soon.
+  virtual std::optional<std::vector<std::string>> agents_to_ask(std::int64_t /*limit*/) { return {}; }
+  // What the hub's list names: agents that are there join their pools.
+  virtual void note_agents(const std::vector<AgentAnswer>&) {}
+  // Brings the registry up to what the agents table, our own looks and the sessions say.
+  virtual void refresh_registry() {}
+  struct PlannedMove { std::string session, from, to, actor; };
+  // What rebalance_pool() wants moved, oldest first.
+  virtual std::vector<PlannedMove> planned_moves(std::int64_t /*limit*/) { return {}; }
   // observe mode: notes what would have been done. Any mode: a contradiction, where the verdict is to wait.
   virtual void note_would(const PassStart&, const std::vector<Closing>&) = 0;
 };

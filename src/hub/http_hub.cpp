@@ -84,6 +84,12 @@ std::map<std::string, Sighting> HttpHub::look(const std::vector<std::string>& id
   return sightings;
 }
 
+std::vector<AgentAnswer> HttpHub::list() {
+  if (!impl_->may_ask() || !impl_->profile.can_list()) return {};
+  impl_->exchange.begin();
+  return list_agents(impl_->exchange, impl_->profile);
+}
+
 void HttpHub::dispatch(const Next& next, const Done& done) {
   if (!impl_->may_ask()) {
     Delivery none;

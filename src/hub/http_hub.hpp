@@ -27,6 +27,7 @@ class HttpHub final : public AgentHub {
   ~HttpHub() override;
   const Profile& profile() const override;
   std::map<std::string, Sighting> look(const std::vector<std::string>& ids) override;
+  std::vector<AgentAnswer> list() override;
   void dispatch(const Next&, const Done&) override;
   Duration longest_delivery(std::size_t commands) const override;
   std::map<std::string, Profile::CommandState> command_progress(const std::vector<std::string>&) override;

@@ -8,10 +8,11 @@ namespace {
 using Status = AgentAnswer::Status;
 
 constexpr int kMostPages = 1000;
+constexpr std::size_t kMostListed = 100000;
 
 // The list of one address. It counts only when it was read to its end.
 struct Listing {
-  std::map<std::string, AgentAnswer> agents;  // only those asked for, however long the list is
+  std::map<std::string, AgentAnswer> agents;  // only those asked for, however long the list is; or all
   HubIdentity hub;
   int pages = 0;
   std::optional<std::string> next;
@@ -23,7 +24,8 @@ struct Listing {
 class ListReader {
  public:
   ListReader(Exchange& exchange, const Profile& profile, const std::vector<std::string>& agents)
-      : exchange_(exchange), profile_(profile), wanted_(agents.begin(), agents.end()), lists_(exchange.addresses()) {}
+      : exchange_(exchange), profile_(profile), wanted_(std::in_place, agents.begin(), agents.end()), lists_(exchange.addresses()) {}
+  ListReader(Exchange& exchange, const Profile& profile) : exchange_(exchange), profile_(profile), lists_(exchange.addresses()) {}
 
   const std::vector<Listing>& read() {
     for (std::size_t address = 0; address < lists_.size(); ++address) ask_page(address);
@@ -65,7 +67,7 @@ class ListReader {
   // Twice in the list is a list that changed while it was read: connected is what was true at some moment.
   void merge(Listing& list, const Profile::AgentsPage& page) const {
     for (const AgentAnswer& agent : page.agents) {
-      if (!wanted_.count(agent.id)) continue;
+      if (wanted_ ? !wanted_->contains(agent.id) : list.agents.size() >= kMostListed) continue;
       auto [at, fresh] = list.agents.emplace(agent.id, agent);
       if (!fresh && at->second.status != Status::connected) at->second = agent;
     }
@@ -82,7 +84,7 @@ class ListReader {
 
   Exchange& exchange_;
   const Profile& profile_;
-  std::set<std::string> wanted_;
+  std::optional<std::set<std::string>> wanted_;  // empty: all
   std::vector<Listing> lists_;
 };
 
@@ -136,6 +138,19 @@ Voices ask_lists(Exchange& exchange, const Profile& profile, const std::vector<s
       about.push_back(voice_of(lists[address], exchange.address(address), agent, profile.authoritative()));
   }
   return voices;
+}
+
+std::vector<AgentAnswer> list_agents(Exchange& exchange, const Profile& profile) {
+  ListReader reader(exchange, profile);
+  std::map<std::string, AgentAnswer> all;
+  for (const Listing& list : reader.read()) {
+    if (list.outcome != Voice::Kind::answered) continue;
+    for (const auto& [id, agent] : list.agents)
+      if (auto [at, fresh] = all.emplace(id, agent); !fresh && at->second.status != Status::connected) at->second = agent;
+  }
+  std::vector<AgentAnswer> agents;
+  for (auto& [id, agent] : all) agents.push_back(std::move(agent));
+  return agents;
 }
 
 Voices ask_one_by_one(Exchange& exchange, const Profile& profile, const std::vector<std::string>& agents) {

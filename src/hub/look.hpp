@@ -14,6 +14,8 @@ namespace reconciler {
 using Voices = std::map<std::string, std::vector<Voice>>;
 
 Voices ask_lists(Exchange&, const Profile&, const std::vector<std::string>& agents);
+// All agents of all lists that were read to their end.
+std::vector<AgentAnswer> list_agents(Exchange&, const Profile&);
 Voices ask_one_by_one(Exchange&, const Profile&, const std::vector<std::string>& agents);
 
 // Why an answer counts for nothing, in a sentence.

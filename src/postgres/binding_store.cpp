@@ -66,7 +66,8 @@ void load_related(Mapping& mapping, const json& related) {
   if (related.contains("agents")) {
     const Table of(related.at("agents"));
     const json& columns = related.at("agents").at("columns");
-    mapping.agents = AgentsTable{of.qualified(), of.named(columns.at("id")), of.mapped(columns, "heartbeat"), of.mapped(columns, "approval"), of.mapped(columns, "metadata")};
+    mapping.agents = AgentsTable{of.qualified(), of.named(columns.at("id")), of.mapped(columns, "heartbeat"), of.mapped(columns, "approval"), of.mapped(columns, "metadata"), of.mapped(columns, "platform"),
+                                 of.mapped(columns, "region"), of.mapped(columns, "pool"), of.mapped(columns, "capacity"), of.mapped(columns, "incarnation"), of.mapped(columns, "draining")};
   }
   if (related.contains("commands")) {
     const Table of(related.at("commands"));
@@ -229,6 +230,7 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
   b.brake = {.floor = row.integer("brake_floor"), .share = row.real("brake_share"), .user_floor = row.integer("user_rate_floor"), .user_share = row.real("user_rate_share"), .per_second = row.integer("brake_pace")};
   b.command_spacing = row.maybe_span("command_spacing").value_or(milliseconds(500));
   b.batch_size = static_cast<int>(row.integer("batch_size"));
+  b.pools = row.boolean("pools");
   b.terminal_states = row.texts("terminal_states");
 
   if (row.null("relowner"))

@@ -31,7 +31,7 @@ struct SessionsTable {
 struct AgentsTable {
   std::string qualified;
   Column id;
-  std::optional<Column> heartbeat, approval, metadata;
+  std::optional<Column> heartbeat, approval, metadata, platform, region, pool, capacity, incarnation, draining;
 };
 
 struct CommandsTable {

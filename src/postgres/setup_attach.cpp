@@ -62,6 +62,7 @@ constexpr OptionSpec attach_options[] = {
     {"sign_ceiling", OptionKind::interval, "30 min", "signs of life are heard no more once the end is known or inferred for so long"},
     {"replacement_grace", OptionKind::interval, "120 s", "nothing is inferred of a session whose runtime is known for less"},
     {"guard_terminal", OptionKind::boolean, "false", "a trigger on the table keeps sessions closed that we closed"},
+    {"pools", OptionKind::boolean, "false", "passes keep the registry of agents that the agents table and the hub's list name"},
     {"disconnect_cleanup", OptionKind::boolean, "false", "turns the policies of running and hibernated on: an agent that stays away ends its sessions"},
     {"policies", OptionKind::object, "of the preset", "per state an object that overrides columns of reconciler.policy, or null for no policy"},
 };
@@ -159,6 +160,7 @@ int write_binding(const TableLook& table, const Preset& preset, const Options& o
       });
     }
     if (options.flag("guard_terminal")) query("UPDATE reconciler.binding SET guard_terminal = true WHERE binding_id = $1", {Param::integer(id)});
+    if (options.flag("pools")) query("UPDATE reconciler.binding SET pools = true WHERE binding_id = $1", {Param::integer(id)});
     policies.insert(id);
   });
   return id;

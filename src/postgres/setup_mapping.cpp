@@ -204,7 +204,7 @@ void MappingFinder::find_columns() {
     const std::string option = std::string(wanted.role) + "_column";
     if (options_.refused(option)) {
       if (wanted.required) throw UserError("22023", "option \"" + option + "\" must name a column");
-      note(option, "info", "none, as asked: " + std::string(wanted.without));
+      note(option, "info", *wanted.without ? "none, as asked: " + std::string(wanted.without) : "none, as asked");
       continue;
     }
     const ColumnLook* column = choose(sessions_, wanted, option);
@@ -218,7 +218,7 @@ void MappingFinder::find_columns() {
       throw UserError("55000", "table " + sessions_.qualified + " has no " + wanted.role + " column", "Name it: {\"" + option + "\": \"…\"}. Columns there are: " + column_names(sessions_) + ".",
                       "Looked for: " + names_tried(wanted.names) + ".");
     const std::string looked = wanted.names.empty() ? "none" : (wanted.names.size() == 1 ? "no " : "none of ") + names_tried(wanted.names);
-    note(option, wanted.advised ? "missing" : "info", looked + ": " + wanted.without, wanted.advised ? "{\"" + option + "\": \"…\"} names one; columns there are: " + column_names(sessions_) : "");
+    if (*wanted.without) note(option, wanted.advised ? "missing" : "info", looked + ": " + wanted.without, wanted.advised ? "{\"" + option + "\": \"…\"} names one; columns there are: " + column_names(sessions_) : "");
   }
 }
 

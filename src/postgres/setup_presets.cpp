@@ -34,7 +34,13 @@ WantedTable agents() {
           .columns = {{.role = "id", .names = {"agent_id", "id"}, .use = ColumnUse::compared, .required = true},
                       {.role = "heartbeat", .names = {"last_heartbeat", "heartbeat_at", "last_seen_at"}, .use = ColumnUse::instant, .required = true},
                       {.role = "approval", .names = {"approval_status"}, .without = "every agent counts as approved"},
-                      {.role = "metadata", .names = {"metadata"}, .use = ColumnUse::document, .without = "namespaces of leftover resources are those of the preset"}},
+                      {.role = "metadata", .names = {"metadata"}, .use = ColumnUse::document, .without = "namespaces of leftover resources are those of the preset"},
+                      {.role = "platform", .names = {"platform"}},
+                      {.role = "region", .names = {"region"}},
+                      {.role = "pool", .names = {"agent_pool"}},
+                      {.role = "capacity", .names = {"capacity"}},
+                      {.role = "incarnation", .names = {"incarnation"}},
+                      {.role = "draining", .names = {"draining"}}},
           .written = false,
           .without = "agents are judged by the hub's answers alone"};
 }

@@ -238,6 +238,71 @@ std::string Statements::agent_namespaces() const {
          " AS a WHERE " + in("a", a.id) + " = " + any_read("$1::text[]", a.id);
 }
 
+std::string Statements::agents_page() const {
+  const AgentsTable& a = *m_.agents;
+  const auto text = [&](const std::optional<Column>& column) { return column ? as_text("a", *column) : std::string("NULL::text"); };
+  const auto document = [](const Column& column) { return column.type == "json" || column.type == "jsonb"; };
+  const std::string name_space = a.metadata ? in("a", *a.metadata) + "->>'namespace'" : "NULL::text";
+  const std::string capacity = a.capacity && document(*a.capacity) ? in("a", *a.capacity) + "->>'maxSessions'" : text(a.capacity);
+  const std::string approved = a.approval ? "coalesce(" + as_text("a", *a.approval) + " = 'approved', false)" : "true";
+  return "SELECT " + as_text("a", a.id) + " AS id, " + approved + " AS approved, " + instant("a", a.heartbeat) + " AS heartbeat, " + text(a.platform) + " AS platform, " + text(a.region) +
+         " AS region, " + name_space + " AS namespace, " + text(a.pool) + " AS pool, CASE WHEN (" + capacity + ") ~ '^[0-9]{1,9}$' THEN least((" + capacity + ")::bigint, 1000000) END AS capacity, " +
+         text(a.incarnation) + " AS incarnation, coalesce(" + text(a.draining) + " IN ('true', 't', '1'), false) AS draining FROM " + a.qualified + " AS a WHERE ($1::text IS NULL OR " + in("a", a.id) +
+         " > " + read("$1::text", a.id) + ") AND " + in("a", a.id) + " IS NOT NULL ORDER BY " + in("a", a.id) + " LIMIT $2::bigint";
+}
+
+// Not ended: what counts for an agent's load.
+// Agent ids of other tables may be no values of this one's type.
+std::string Statements::of_agent(const std::string& alias, const std::string& any_or_one) const {
+  const Column& agent = *m_.sessions.agent;
+  return (textual(agent) ? in(alias, agent) : as_text(alias, agent)) + " = " + any_or_one;
+}
+
+std::string Statements::sessions_by_agent() const {
+  const SessionsTable& t = m_.sessions;
+  return "SELECT nullif(" + as_text("s", *t.agent) + ", '') AS agent, count(*) AS n, count(*) FILTER (WHERE " + not_ended() + ") AS open FROM " + t.qualified + " AS s GROUP BY 1 ORDER BY 1";
+}
+
+std::string Statements::referenced() const {
+  return "SELECT u.agent FROM unnest($1::text[]) AS u(agent) WHERE EXISTS (SELECT FROM " + m_.sessions.qualified + " AS s WHERE " + of_agent("s", "u.agent") + ")";
+}
+
+std::string Statements::sessions_of_agent(const std::vector<std::string>& states) const {
+  const SessionsTable& t = m_.sessions;
+  return "SELECT " + as_text("s", t.key) + " AS key FROM " + t.qualified + " AS s WHERE " + of_agent("s", "$1::text") + " AND " + as_text("s", t.state) + " IN (" + literals(states) + ") AND " +
+         as_text("s", t.key) + " <> ALL ($2::text[]) ORDER BY " + in("s", t.key) + " LIMIT $3::bigint";
+}
+
+// A pool says '' of what nobody said: nothing is filled with that.
+std::string Statements::unfilled() const {
+  const SessionsTable& t = m_.sessions;
+  std::vector<std::string> empty;
+  const auto add = [&](const std::optional<Column>& column, const char* value) {
+    if (column) empty.push_back("(" + in("o", *column) + " IS NULL AND " + value + " <> '')");
+  };
+  add(t.pool, "p.pool"), add(t.platform, "p.platform"), add(t.region, "p.region");
+  return t.qualified + " AS o JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS p(agent, pool, platform, region) ON " + of_agent("o", "p.agent") + " WHERE " +
+         (empty.empty() ? "false" : "(" + join(empty, " OR ") + ")");
+}
+
+std::string Statements::count_unfilled() const { return "SELECT count(*) FROM " + unfilled(); }
+
+std::string Statements::fill_pools() const {
+  const SessionsTable& t = m_.sessions;
+  std::string keys = in("o", t.key) + " AS key", same = in("s", t.key) + " = t.key";
+  for (std::size_t i = 0; i < t.route.size(); ++i) {
+    const std::string name = "route" + std::to_string(i);
+    keys += ", " + in("o", t.route[i]) + " AS " + name, same += " AND " + in("s", t.route[i]) + " IS NOT DISTINCT FROM t." + name;
+  }
+  std::vector<std::string> set;
+  const auto fill = [&](const std::optional<Column>& column, const char* value) {
+    if (column) set.push_back(quote_identifier(column->name) + " = coalesce(" + in("s", *column) + ", " + cast("nullif(" + std::string(value) + ", '')", *column) + ")");
+  };
+  fill(t.pool, "t.pool"), fill(t.platform, "t.platform"), fill(t.region, "t.region");
+  return "UPDATE " + t.qualified + " AS s SET " + join(set, ", ") + " FROM (SELECT " + keys + ", p.pool, p.platform, p.region FROM " + unfilled() + " ORDER BY " + in("o", t.key) +
+         " LIMIT $5::bigint) AS t WHERE " + same;
+}
+
 std::string Statements::agents_of(const std::string& state) const {
   const SessionsTable& t = m_.sessions;
   return "SELECT DISTINCT " + as_text("s", t.agent) + " AS agent FROM " + t.qualified + " AS s WHERE " + is("s", t.state, state) +
@@ -247,11 +312,7 @@ std::string Statements::agents_of(const std::string& state) const {
 std::string Statements::not_ended() const { return "(" + as_text("s", m_.sessions.state) + " IN (" + literals(m_.ending_states) + ")) IS NOT TRUE"; }
 
 std::string Statements::loads() const {
-  const SessionsTable& t = m_.sessions;
-  // Registered agents may have ids that are none of the column's type.
-  const std::string agent = as_text("s", *t.agent);
-  const std::string theirs = textual(*t.agent) ? in("s", *t.agent) + " = " + any_read("$1::text[]", *t.agent) : agent + " = ANY($1::text[])";
-  return "SELECT " + agent + " AS agent, count(*) AS n FROM " + t.qualified + " AS s WHERE " + theirs + " AND " + not_ended() + " GROUP BY 1";
+  return "SELECT " + as_text("s", *m_.sessions.agent) + " AS agent, count(*) AS n FROM " + m_.sessions.qualified + " AS s WHERE " + of_agent("s", "ANY($1::text[])") + " AND " + not_ended() + " GROUP BY 1";
 }
 
 std::string Statements::population() const {

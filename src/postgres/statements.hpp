@@ -48,10 +48,23 @@ class Statements {
   std::string knows_agent() const;
   // $1 agent ids; columns id, namespace.
   std::string agent_namespaces() const;
+  // Pages of the agents table: $1 id of the last one or NULL, $2 limit. Columns: id, approved (bool), heartbeat (timestamptz),
+  // platform, region, namespace, pool, capacity (bigint), incarnation, draining (bool); NULL: not said.
+  std::string agents_page() const;
+  // Reads the whole table. Columns: agent (NULL: none), n sessions that name it, open: those that have not ended.
+  std::string sessions_by_agent() const;
+  // $1 agent ids. Columns agent, n: its sessions that have not ended. Left out: agents without one.
+  std::string loads() const;
+  // $1 agent ids; column agent: those that any session names.
+  std::string referenced() const;
+  // $1 agent, $2 keys to leave out, $3 limit: its sessions in these states. Column key.
+  std::string sessions_of_agent(const std::vector<std::string>& states) const;
+  // $1 agents, $2 pools, $3 platforms, $4 regions: sessions whose own columns of these are empty. One bigint; or, with $5
+  // limit, fills that many.
+  std::string count_unfilled() const;
+  std::string fill_pools() const;
   // $1 limit; column agent, distinct.
   std::string agents_of(const std::string& state) const;
-  // $1 agent ids; columns agent, n: sessions of each that have not ended.
-  std::string loads() const;
   // $1 keys; columns key, agent, pool, platform, region. NULL where nothing is said.
   std::string pools() const;
   // $1 keys, $2 pools that are kept for them elsewhere. Sessions that have not ended, by columns state, agent, pool, platform,
@@ -87,6 +100,8 @@ class Statements {
 
  private:
   std::string session_list(const std::string& alias) const;
+  std::string of_agent(const std::string& alias, const std::string& any_or_one) const;
+  std::string unfilled() const;
   // What a close compares with: text, each as SQL. NULL where nothing is there.
   struct Compared { std::string key, state, agent, runtime, created; std::vector<std::string> route; };
   Compared columns_of_batch() const;

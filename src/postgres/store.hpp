@@ -9,6 +9,7 @@
 //   store_brake.cpp     the budget of forces
 //   store_handover.cpp  other agents of a pool, and sessions that they get
 //   store_late.cpp      what is owed to agents that come back
+//   store_pools.cpp     the registry of agents
 //   store_leftover.cpp  what a forced session may leave behind
 //   store_pass.cpp      begin and end of a pass
 //   store_pools.cpp     sessions by agent and pool
@@ -107,6 +108,11 @@ class PgStore final : public Store {
   void note_drained(const PassStart&) override;
   void note_would(const PassStart&, const std::vector<Closing>&) override;
 
+  std::optional<std::vector<std::string>> agents_to_ask(std::int64_t limit) override;
+  void note_agents(const std::vector<AgentAnswer>&) override;
+  void refresh_registry() override;
+  std::vector<PlannedMove> planned_moves(std::int64_t limit) override;
+
   void act_as(std::string actor) { actor_ = std::move(actor); }  // instead of 'session_reconciler'
   void freeze(Time at) { frozen_ = at; }                          // what-if: now() is this
 
@@ -184,6 +190,10 @@ class PgStore final : public Store {
   void trip(const PassStart&, Time now, const ForcesDue&, const Trip&);
   void release_when_one_is_back(const PassStart&, Time now, Time tripped);
   std::vector<Event> leftovers(const std::vector<const Closing*>& closed);
+  void read_agents_table();
+  void count_loads();
+  bool count_some(std::optional<std::string>& after);
+  void forget_agents(const std::vector<AttachedBinding>& all);
   std::map<std::string, std::string> namespaces_of(const std::vector<std::string>& agents);
 
   AttachedBinding b_;

@@ -22,7 +22,11 @@ CREATE TABLE reconciler.binding_state (
   stuck             jsonb NOT NULL DEFAULT '{}',
   hub_up            boolean,
   hub_unknown_since timestamptz,
-  hub_unauthorized  boolean NOT NULL DEFAULT false
+  hub_unauthorized  boolean NOT NULL DEFAULT false,
+  agents_asked      timestamptz,
+  registry_due      timestamptz,
+  loads_due         timestamptz,
+  loads_after       text
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE reconciler.binding_state IS 'What passes remember of a binding.';
 COMMENT ON COLUMN reconciler.binding_state.binding_id IS 'Which binding.';
@@ -47,6 +51,10 @@ COMMENT ON COLUMN reconciler.binding_state.stuck IS 'Stuck sessions by state at 
 COMMENT ON COLUMN reconciler.binding_state.hub_up IS 'Whether the hub answered properly when last asked; NULL: never asked.';
 COMMENT ON COLUMN reconciler.binding_state.hub_unknown_since IS 'Since when it does not.';
 COMMENT ON COLUMN reconciler.binding_state.hub_unauthorized IS 'It refused our credential.';
+COMMENT ON COLUMN reconciler.binding_state.agents_asked IS 'When the hub was last asked about the agents of pools.';
+COMMENT ON COLUMN reconciler.binding_state.registry_due IS 'reconciler.agent rests until then, so that keeping it takes at most 2 % of a core.';
+COMMENT ON COLUMN reconciler.binding_state.loads_due IS 'So do the loads of its agents, which are counted from the sessions.';
+COMMENT ON COLUMN reconciler.binding_state.loads_after IS 'Agent up to which they were counted; NULL: from the first one on.';
 
 CREATE TABLE reconciler.episode (
   binding_id        integer NOT NULL REFERENCES reconciler.binding ON DELETE CASCADE,

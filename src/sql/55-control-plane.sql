@@ -106,7 +106,7 @@ BEGIN
   RETURN QUERY VALUES ('tables', 'ok', format('created in schema %I: agents, sessions, agent_commands, audit_log', schema_name));
   RETURN QUERY SELECT a.item, a.status, a.detail FROM @extschema@.attach_sessions((at_home || 'sessions')::regclass, 'standard',
     jsonb_build_object('mode', 'enforce', 'agents_table', at_home || 'agents', 'commands_table', at_home || 'agent_commands',
-                       'audit_table', at_home || 'audit_log')) AS a;
+                       'audit_table', at_home || 'audit_log', 'pools', true)) AS a;
 END $$;
 REVOKE ALL ON FUNCTION create_control_plane(name) FROM PUBLIC;
 COMMENT ON FUNCTION create_control_plane(name) IS

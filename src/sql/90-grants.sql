@@ -10,11 +10,11 @@ CREATE FUNCTION reconciler.level_of(OUT function_name text, OUT level text) RETU
     -- acts, within what policies and brakes allow
     ('reconcile', 'operator'), ('probe_hub', 'operator'), ('pause_reconciler', 'operator'), ('unpause_reconciler', 'operator'),
     ('hold_session', 'operator'), ('release_session', 'operator'), ('retry_session', 'operator'),
-    ('request_termination', 'operator'), ('undo_event', 'operator'), ('undo_pass', 'operator'), ('assign_session', 'operator'), ('drain_agent', 'operator'), ('undrain_agent', 'operator'),
+    ('request_termination', 'operator'), ('undo_event', 'operator'), ('undo_pass', 'operator'), ('assign_session', 'operator'), ('drain_agent', 'operator'), ('undrain_agent', 'operator'), ('rebalance_pool', 'operator'),
     -- sets up, and acts past policies and brakes
     ('attach_sessions', 'admin'), ('detach_sessions', 'admin'), ('create_control_plane', 'admin'), ('set_hub', 'admin'),
     ('set_mode', 'admin'), ('reset_brake', 'admin'), ('force_terminate_session', 'admin'), ('confirm_identity', 'admin'),
-    ('stop_worker', 'admin'), ('create_agent_pool', 'admin'),
+    ('stop_worker', 'admin'), ('create_agent_pool', 'admin'), ('migrate_to_pools', 'admin'),
     -- says what it knows of agents
     ('agent_connected', 'evidence'), ('agent_disconnected', 'evidence'), ('register_agent', 'evidence'), ('agent_heartbeat', 'evidence'),
     ('report_resource', 'evidence'),
@@ -100,7 +100,7 @@ BEGIN
   IF level = 'admin' OR (NOT give AND level IN ('viewer', 'operator')) THEN
     EXECUTE format(verb, 'INSERT, UPDATE, DELETE', 'TABLE reconciler.policy', grantee);
     EXECUTE format(verb, 'UPDATE (time_zone, batch_size, observation_spacing, hub_grace, heartbeat_fresh, start_grace, instance_grace,'
-                         ' promotion_grace, sign_fresh_for, sign_ceiling, replacement_grace, brake_floor, brake_share, brake_pace, user_rate_floor, user_rate_share, guard_terminal)', 'TABLE reconciler.binding', grantee);
+                         ' promotion_grace, sign_fresh_for, sign_ceiling, replacement_grace, brake_floor, brake_share, brake_pace, user_rate_floor, user_rate_share, guard_terminal, pools)', 'TABLE reconciler.binding', grantee);
     EXECUTE format(verb, 'UPDATE (connect_timeout, total_timeout, command_spacing, max_in_flight)', 'TABLE reconciler.hub', grantee);
   END IF;
 END $$;
