@@ -16,7 +16,7 @@ CREATE FUNCTION reconciler.level_of(OUT function_name text, OUT level text) RETU
     ('set_mode', 'admin'), ('reset_brake', 'admin'), ('force_terminate_session', 'admin'), ('confirm_identity', 'admin'),
     ('stop_worker', 'admin'),
     -- says what it knows of agents
-    ('agent_connected', 'evidence'), ('agent_disconnected', 'evidence'),
+    ('agent_connected', 'evidence'), ('agent_disconnected', 'evidence'), ('next_commands', 'evidence'), ('report_command', 'evidence'),
     -- the extension's owner only
     ('reconciler_grant', 'owner'), ('reconciler_revoke', 'owner'),
     ('reconciler.level_of', 'owner'), ('reconciler.granted_functions', 'owner'), ('reconciler.grantee', 'owner'), ('reconciler.grant_tables', 'owner'),
