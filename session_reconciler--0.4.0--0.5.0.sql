@@ -164,7 +164,7 @@ CREATE FUNCTION next_commands(agent_id text, max integer DEFAULT 10)
   LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_next_commands';
 REVOKE ALL ON FUNCTION next_commands(text, integer) FROM PUBLIC;
 COMMENT ON FUNCTION next_commands(text, integer) IS
-  'For an agent, or its hub, that fetches: leases its open commands to it, oldest first, and is its heartbeat. A lease lasts a fifth of the policy''s command_timeout (a minute by default), after report_command(…, ''accepted'') the whole of it; then the command is handed out again with the same command_id, so a known one is to be ignored or answered again. What has been overtaken (the session ended, has another agent, is held) is withdrawn instead. agent_id: as the sessions table names it. max: 1 to 1000. Errors: blank agent_id, max out of range (22023), an agent that is not registered (42704).';
+  'For an agent, or its hub, that fetches: leases its open commands to it, oldest first, and is its heartbeat. A lease lasts a fifth of the policy''s command_timeout (a minute by default), after report_command(…, ''accepted'') the whole of it; then the command is handed out again with the same command_id, so a known one is to be ignored or answered again. What has been overtaken (the session ended, has another agent, is held) is withdrawn instead. agent_id: as the sessions table names it. max: 1 to 1000. Errors: blank agent_id, max out of range (22023), an agent that is in no pool: register_agent() (P0002).';
 
 CREATE FUNCTION report_command(command_id text, outcome text, detail text DEFAULT '') RETURNS text
   LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_report_command';

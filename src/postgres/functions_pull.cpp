@@ -29,7 +29,7 @@ void note_heartbeat(const std::string& agent, Time at) {
                           " SELECT 1 FROM reconciler.agent WHERE agent_id = $1",
                           {Param::text(agent), Param::time(at)});
   if (rows.empty())
-    throw UserError("42704", "agent \"" + agent + "\" is not registered", "Let it call register_agent() when it starts; its id is what the sessions table's agent column holds.");
+    throw UserError("P0002", "agent \"" + agent + "\" is in no pool", "register_agent() puts it into one.", "Ids are compared with case.");
 }
 
 // An open command with what it was queued for. Its row is locked.

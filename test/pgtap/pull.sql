@@ -34,7 +34,7 @@ SELECT throws_ok($$ SELECT * FROM next_commands(' ') $$, '22023', 'an agent_id i
 SELECT throws_ok($$ SELECT * FROM next_commands(NULL) $$, '22004', 'agent_id must not be null', 'none at all');
 SELECT throws_ok($$ SELECT * FROM next_commands('a', 0) $$, '22023', 'max must be from 1 to 1000, not 0', 'too few');
 SELECT throws_ok($$ SELECT * FROM next_commands('a', 1001) $$, '22023', 'max must be from 1 to 1000, not 1001', 'too many');
-SELECT throws_ok($$ SELECT * FROM next_commands('nobody') $$, '42704', 'agent "nobody" is not registered', 'an agent that nobody knows');
+SELECT throws_ok($$ SELECT * FROM next_commands('nobody') $$, 'P0002', 'agent "nobody" is in no pool', 'an agent that nobody knows');
 SELECT throws_ok($$ SELECT report_command('', 'completed') $$, '22023', 'a command_id is required', 'no command');
 SELECT throws_ok($$ SELECT report_command('c', 'done') $$, '22023', 'there is no outcome "done"', 'another outcome');
 SELECT throws_ok($$ SELECT report_command('c', NULL) $$, '22004', 'outcome must not be null', 'no outcome');
