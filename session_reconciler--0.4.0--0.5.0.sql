@@ -419,6 +419,80 @@ REVOKE ALL ON FUNCTION create_control_plane(name) FROM PUBLIC;
 COMMENT ON FUNCTION create_control_plane(name) IS
   'For a new platform: creates sessions, agents, agent_commands and audit_log in the current schema (or the one named), with constraints and the indexes that passes need, and attaches sessions in mode enforce. Returns the report of attach_sessions(). Error 42P07, with nothing created, when one of the names is taken.';
 
+-- A hub from which agents fetch has no address.
+ALTER TABLE reconciler.hub DROP CONSTRAINT hub_base_urls_check, ADD CONSTRAINT hub_base_urls_check CHECK (array_position(base_urls, NULL) IS NULL);
+COMMENT ON COLUMN reconciler.hub.base_urls IS 'One or several addresses (http or https, no credentials, no query). With several, each is one replica. None where agents fetch their commands.';
+COMMENT ON COLUMN reconciler.hub_profile.definition IS 'Operations with method, path template, body template, JSON pointers and meanings, or that agents fetch their commands; format in docs/hub-profiles.';
+INSERT INTO reconciler.hub_profile (name, definition, built_in) VALUES ('pull', $profile${
+  "description": "No hub to call: agents fetch their commands from this database with next_commands(), and answer with report_command().",
+  "pull": true
+}$profile$, true) ON CONFLICT (name) DO NOTHING;
+COMMENT ON FUNCTION set_hub(text, text, text, jsonb) IS
+  'Says where a hub is and how to speak to it; the only attached table without a hub gets it. base_url: http or https, no user, query or fragment; not on loopback it needs a credential in session_reconciler.credentials_file. NULL where agents fetch their commands with next_commands() (profile pull). profile: a row of reconciler.hub_profile. options: connect_timeout, total_timeout, command_spacing, max_in_flight, sessions (a table''s name); those not given stay as they are. Connects to nobody: CALL probe_hub(name) does.';
+
+CREATE TABLE reconciler.command (
+  command_id           text PRIMARY KEY,
+  binding_id           integer NOT NULL REFERENCES reconciler.binding ON DELETE CASCADE,
+  session_id           text NOT NULL,
+  agent_id             text NOT NULL,
+  action               text NOT NULL,
+  platform_resource_id text,
+  attempt              integer NOT NULL,
+  reason               text NOT NULL,
+  payload              jsonb,
+  session_state        text NOT NULL,
+  session_agent        text,
+  session_created      text,
+  owed                 boolean NOT NULL,
+  created              timestamptz NOT NULL,
+  not_before           timestamptz NOT NULL,
+  state                text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'leased', 'accepted', 'completed', 'failed', 'withdrawn')),
+  leased_until         timestamptz,
+  leased_count         integer NOT NULL DEFAULT 0,
+  reported             text CHECK (reported IN ('accepted', 'completed', 'failed')),
+  detail               text NOT NULL DEFAULT '',
+  finished_at          timestamptz,
+  CHECK ((finished_at IS NULL) = (state IN ('queued', 'leased', 'accepted')))
+) WITH (fillfactor = 70);
+CREATE INDEX command_of_agent ON reconciler.command (agent_id, created) WHERE finished_at IS NULL;
+-- A session has one command at a time, whoever queues it.
+CREATE UNIQUE INDEX command_open ON reconciler.command (binding_id, session_id) WHERE finished_at IS NULL;
+CREATE INDEX command_finished ON reconciler.command (finished_at) WHERE finished_at IS NOT NULL;
+COMMENT ON TABLE reconciler.command IS 'Commands for agents that fetch them with next_commands(). Those that have ended leave by session_reconciler.event_retention. Not dumped.';
+COMMENT ON COLUMN reconciler.command.command_id IS 'Our idempotency key: a command that is handed out again has the same one.';
+COMMENT ON COLUMN reconciler.command.binding_id IS 'Whose session.';
+COMMENT ON COLUMN reconciler.command.session_id IS 'Key of the session as text.';
+COMMENT ON COLUMN reconciler.command.agent_id IS 'Agent that fetches it.';
+COMMENT ON COLUMN reconciler.command.action IS 'stop_session, start_session, ….';
+COMMENT ON COLUMN reconciler.command.platform_resource_id IS 'Runtime id of the session when it was queued; NULL: none, or none is mapped.';
+COMMENT ON COLUMN reconciler.command.attempt IS 'Which try of the session''s stay in its state.';
+COMMENT ON COLUMN reconciler.command.reason IS 'Why, for people.';
+COMMENT ON COLUMN reconciler.command.payload IS 'A start: what the application sent with it; NULL: not known.';
+COMMENT ON COLUMN reconciler.command.session_state IS 'State of the session when it was queued.';
+COMMENT ON COLUMN reconciler.command.session_agent IS 'Agent of the session when it was queued.';
+COMMENT ON COLUMN reconciler.command.session_created IS 'Creation time of the session as text, where mapped.';
+COMMENT ON COLUMN reconciler.command.owed IS 'A stop for a session that was closed while its agent was away.';
+COMMENT ON COLUMN reconciler.command.created IS 'When it was queued.';
+COMMENT ON COLUMN reconciler.command.not_before IS 'Not handed out before: commands to one agent have a distance.';
+COMMENT ON COLUMN reconciler.command.state IS 'queued; leased: handed out; accepted, completed, failed: so its agent said; withdrawn: detail says why.';
+COMMENT ON COLUMN reconciler.command.leased_until IS 'Handed out: again from then on, if nothing is heard of it.';
+COMMENT ON COLUMN reconciler.command.leased_count IS 'How often it was handed out.';
+COMMENT ON COLUMN reconciler.command.reported IS 'What its agent said last, since it was handed out last.';
+COMMENT ON COLUMN reconciler.command.detail IS 'Its agent''s words, or why it was withdrawn.';
+COMMENT ON COLUMN reconciler.command.finished_at IS 'When it was completed, failed or withdrawn; NULL: it is open.';
+
+CREATE FUNCTION next_commands(agent_id text, max integer DEFAULT 10)
+  RETURNS TABLE (command_id text, session_id text, table_name text, action text, platform_resource_id text, attempt integer, reason text, payload jsonb, leased_until timestamptz)
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_next_commands';
+REVOKE ALL ON FUNCTION next_commands(text, integer) FROM PUBLIC;
+COMMENT ON FUNCTION next_commands(text, integer) IS
+  'For an agent, or its hub, that fetches: leases its open commands to it, oldest first, and is its heartbeat. A lease lasts a fifth of the policy''s command_timeout (a minute by default), after report_command(…, ''accepted'') the whole of it; then the command is handed out again with the same command_id, so a known one is to be ignored or answered again. What has been overtaken (the session ended, has another agent, is held) is withdrawn instead. agent_id: as the sessions table names it. max: 1 to 1000. Errors: blank agent_id, max out of range (22023), an agent that is in no pool: register_agent() (P0002).';
+
+CREATE FUNCTION report_command(command_id text, outcome text, detail text DEFAULT '') RETURNS text
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_report_command';
+REVOKE ALL ON FUNCTION report_command(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION report_command(text, text, text) IS
+  'Says what became of a command of next_commands(). outcome: accepted (it is being worked on), completed or failed. detail: for people. Returns recorded; already recorded, for what was said before; or late, for what can''t count: the command is unknown or was withdrawn, said to have ended otherwise, or its session has ended or has another agent by now. That is noted as event late_report and changes nothing. The worker looks at once at what has ended. Errors: blank command_id, another outcome (22023).';
 CREATE OR REPLACE FUNCTION reconciler.level_of(OUT function_name text, OUT level text) RETURNS SETOF record
   LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   VALUES
@@ -435,7 +509,7 @@ CREATE OR REPLACE FUNCTION reconciler.level_of(OUT function_name text, OUT level
     ('stop_worker', 'admin'), ('create_agent_pool', 'admin'), ('migrate_to_pools', 'admin'),
     -- says what it knows of agents
     ('agent_connected', 'evidence'), ('agent_disconnected', 'evidence'), ('register_agent', 'evidence'), ('agent_heartbeat', 'evidence'),
-    ('report_resource', 'evidence'),
+    ('report_resource', 'evidence'), ('next_commands', 'evidence'), ('report_command', 'evidence'),
     -- the extension's owner only
     ('reconciler_grant', 'owner'), ('reconciler_revoke', 'owner'),
     ('reconciler.level_of', 'owner'), ('reconciler.granted_functions', 'owner'), ('reconciler.grantee', 'owner'), ('reconciler.grant_tables', 'owner'),
@@ -451,7 +525,6 @@ CREATE OR REPLACE FUNCTION reconciler.level_of(OUT function_name text, OUT level
 $$;
 COMMENT ON FUNCTION reconciler.level_of() IS
   'Level of every function of the extension: viewer, operator, admin, evidence, or owner for those that nobody is granted. Names of the catalog''s functions are with their schema.';
-
 
 CREATE OR REPLACE FUNCTION reconciler.grant_tables(grantee text, level text, give boolean) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -475,3 +548,24 @@ BEGIN
   END IF;
 END $$;
 COMMENT ON FUNCTION reconciler.grant_tables(text, text, boolean) IS 'The tables of a level: SELECT on all for viewer and above; for admin also policies, limits of bindings and timeouts of hubs.';
+
+-- Who had a level has what is new in it. This stands last.
+DO $$
+DECLARE
+  new record;
+BEGIN
+  FOR new IN
+    SELECT p.oid::regprocedure AS callable, a.grantee::regrole AS role
+      FROM (VALUES ('viewer', 'stuck_sessions'), ('operator', 'hold_session'), ('admin', 'set_mode'), ('evidence', 'agent_connected')) AS known(level, name)
+      JOIN reconciler.level_of() AS l USING (level) JOIN pg_proc AS p ON p.proname = l.function_name JOIN pg_proc AS k ON k.proname = known.name, aclexplode(k.proacl) AS a
+     WHERE a.grantee NOT IN (0, k.proowner) AND NOT EXISTS (SELECT FROM aclexplode(p.proacl) AS other WHERE other.grantee <> p.proowner)
+       AND (SELECT count(*) FROM pg_extension AS e JOIN pg_depend AS d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+             WHERE e.extname = 'session_reconciler' AND d.deptype = 'e' AND d.classid = 'pg_proc'::regclass AND d.objid IN (p.oid, k.oid)) = 2
+  LOOP
+    EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %s', new.callable, new.role);
+  END LOOP;
+  FOR new IN SELECT a.grantee::regrole AS role FROM pg_class AS c, aclexplode(c.relacl) AS a
+              WHERE c.oid = 'reconciler.episode'::regclass AND a.privilege_type = 'SELECT' AND a.grantee <> c.relowner LOOP
+    EXECUTE format('GRANT SELECT ON TABLE reconciler.agent_pool, reconciler.agent, reconciler.session_pool, reconciler.command TO %s', new.role);
+  END LOOP;
+END $$;

@@ -1,5 +1,6 @@
-// A hub profile is a JSON object; src/hub/profiles/ has two. Its members:
+// A hub profile is a JSON object; src/hub/profiles/ has three. Its members:
 //
+//   pull           true: there is no hub to call, agents fetch their commands from this database. Nothing below is said then
 //   authoritative  true: agent status proves a connection. false: only heartbeats are read
 //   idempotent     true: the hub honours the idempotency key that `send` carries
 //   hub            who answers: pointers `instance`, `scope` (with `scopes`: word → true for the whole fleet) and
@@ -53,8 +54,9 @@ Profile::~Profile() = default;
 const std::string& Profile::name() const { return def_->name; }
 bool Profile::authoritative() const { return def_->authoritative; }
 bool Profile::idempotent() const { return def_->idempotent; }
+bool Profile::pulls() const { return def_->pulls; }
 bool Profile::can_list() const { return def_->list_agents.has_value(); }
-bool Profile::can_ask_command() const { return def_->ask_command.has_value(); }
+bool Profile::can_ask_command() const { return def_->pulls || def_->ask_command.has_value(); }
 bool Profile::can_ask_session() const { return def_->ask_session.has_value(); }
 
 namespace {

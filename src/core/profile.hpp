@@ -71,6 +71,7 @@ class Profile {
   const std::string& name() const;
   bool authoritative() const;     // answers prove connection; otherwise the heartbeat is judged
   bool idempotent() const;        // the hub honours Idempotency-Key
+  bool pulls() const;             // there is no hub to call: agents fetch their commands from this database
   bool can_list() const;          // one request (paged) for all agents; otherwise one per agent
   bool can_ask_command() const;   // progress of a command
   bool can_ask_session() const;

@@ -253,7 +253,12 @@ ProfileDefinition ProfileDefinition::read(std::string_view name, std::string_vie
   const auto json = parse_json(text);
   if (!json) throw std::invalid_argument(cat({path, " is not JSON"}));
   const Member root(*json, path);
-  root.object({"description", "authoritative", "idempotent", "hub", "agent", "list_agents", "ask_agent", "send", "ask_command",
+  if (const auto pull = root.find("pull"); pull && pull->flag()) {
+    if (const auto description = root.object({"description", "pull"}).find("description")) description->text();
+    def.pulls = def.idempotent = true;  // the key is the command's key in our own table
+    return def;
+  }
+  root.object({"description", "pull", "authoritative", "idempotent", "hub", "agent", "list_agents", "ask_agent", "send", "ask_command",
                "ask_session"});
   if (const auto description = root.find("description")) description->text();
   def.authoritative = root.at("authoritative").flag();

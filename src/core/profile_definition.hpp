@@ -89,7 +89,7 @@ struct Operation {
 
 struct ProfileDefinition {
   std::string name;
-  bool authoritative = false, idempotent = false;
+  bool pulls = false, authoritative = false, idempotent = false;
 
   std::optional<Pointer> instance, scope, complete;
   std::vector<std::pair<std::string, bool>> scopes;  // word → whole fleet

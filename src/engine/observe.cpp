@@ -25,6 +25,8 @@ Observation Observer::observation(const std::string&, const Sighting& sighting, 
     seen.detail = sighting.detail;
   } else {
     HeartbeatLook look = row ? *row : HeartbeatLook{};
+    // Our own registry can be read, and an agent that is not in it makes no heartbeat.
+    look.row_readable = look.row_readable || hub_->profile().pulls();
     look.hub = hub_part(sighting);
     look.hub_detail = sighting.detail;
     // The newest of the two: a hub that writes its table late must not make an agent look silent.

@@ -68,10 +68,11 @@ void explain_brake(Steps& steps, const AttachedBinding& b) {
 }
 
 std::string request_of(const AttachedBinding& b, const Tracked& t, const Policy& policy) {
-  const Rows rows = query("SELECT h.base_urls[1] AS url, h.profile, p.definition::text AS definition FROM reconciler.hub h JOIN reconciler.hub_profile p ON p.name = h.profile WHERE h.name = $1",
+  const Rows rows = query("SELECT coalesce(h.base_urls[1], '') AS url, h.profile, p.definition::text AS definition FROM reconciler.hub h JOIN reconciler.hub_profile p ON p.name = h.profile WHERE h.name = $1",
                           {Param::text(b.binding.hub)});
   if (rows.empty()) return "no hub is set";
   const Profile profile = usable_profile(rows[0].text("profile"), rows[0].text("definition"));
+  if (profile.pulls()) return "queued in reconciler.command for next_commands('" + *t.session.agent + "')";
   const HttpRequest request = profile.send({.command_id = t.episode.command_id.value_or("(new)"), .agent = *t.session.agent, .action = policy.retry_action, .session = t.session.key,
                                             .runtime = t.session.runtime.value_or(""), .reason = "stuck in " + t.session.state, .attempt = t.episode.attempts + 1, .payload = R"x("(as the application sent it)")x"});
   return request.method + " " + rows[0].text("url") + request.target + " " + request.body;

@@ -1,6 +1,7 @@
 // CALL reconcile(), CALL probe_hub(), CALL stop_worker().
 #include "postgres/clock.hpp"
 #include "postgres/hub_factory.hpp"
+#include "postgres/pull_hub.hpp"
 #include "postgres/run_pass.hpp"
 #include "postgres/shmem.hpp"
 #include "postgres/spi.hpp"
@@ -41,8 +42,12 @@ RECONCILER_SQL_FUNCTION(probe_hub) {
   Procedure procedure(fcinfo->context, "CALL probe_hub()");
   BackendWaiter waiter;
   Transactions transactions(TransactionMode::procedure);
-  const auto connected = connect_hub(name, transactions, waiter);
-  const std::vector<HttpHub::Probe> probes = connected->hub().probe();
+  const auto connected = connect_hub(name, {}, transactions, waiter);
+  if (!connected->http()) {
+    notice("hub \"" + name + "\" is this database: " + transactions.run("looking who fetches", [] { return who_fetches().text; }));
+    return sql_null(fcinfo);
+  }
+  const std::vector<HttpHub::Probe> probes = connected->http()->probe();
   transactions.run("recording a probe", [&] {
     as_extension_owner([&] {
       for (const HttpHub::Probe& p : probes)

@@ -1,6 +1,7 @@
 #include "postgres/hub_factory.hpp"
 
 #include "postgres/clock.hpp"
+#include "postgres/pull_hub.hpp"
 #include "postgres/settings.hpp"
 #include "postgres/spi.hpp"
 #include "postgres/user_error.hpp"
@@ -8,11 +9,15 @@
 namespace reconciler {
 
 ConnectedHub::ConnectedHub(std::string name, Profile profile, HubOptions options, Waiter& waiter)
-    : name_(std::move(name)), credentials_(settings::credentials_file()), hub_(std::move(profile), std::move(options), credentials_, waiter) {}
+    : name_(std::move(name)), credentials_(settings::credentials_file()) {
+  auto hub = std::make_unique<HttpHub>(std::move(profile), std::move(options), *credentials_, waiter);
+  http_ = hub.get();
+  hub_ = std::move(hub);
+}
 
 void ConnectedHub::note_answers(Transactions& transactions) {
-  const std::vector<std::string> answered = hub_.answered();
-  if (answered.empty()) return;
+  if (!http_ || http_->answered().empty()) return;
+  const std::vector<std::string> answered = http_->answered();
   transactions.run("recording the hub's answers", [&] {
     as_extension_owner([&] {
       query("INSERT INTO reconciler.hub_address AS a (hub, address, last_answer) SELECT h.name, address, $3 FROM unnest($2::text[]) AS address"
@@ -30,7 +35,7 @@ Profile usable_profile(const std::string& name, const std::string& definition) {
   }
 }
 
-std::unique_ptr<ConnectedHub> connect_hub(const std::string& name, Transactions& transactions, Waiter& waiter) {
+std::unique_ptr<ConnectedHub> connect_hub(const std::string& name, const Binding& binding, Transactions& transactions, Waiter& waiter) {
   std::string profile, definition;
   HubOptions options;
   transactions.run("reading the hub", [&] {
@@ -49,7 +54,9 @@ std::unique_ptr<ConnectedHub> connect_hub(const std::string& name, Transactions&
       options.answered_recently = row.texts("answered");
     });
   });
-  return std::make_unique<ConnectedHub>(name, usable_profile(profile, definition), std::move(options), waiter);
+  Profile usable = usable_profile(profile, definition);
+  if (usable.pulls()) return std::make_unique<ConnectedHub>(std::make_unique<PullHub>(std::move(usable), transactions.mode(), binding.id, binding.limits.heartbeat_fresh));
+  return std::make_unique<ConnectedHub>(name, std::move(usable), std::move(options), waiter);
 }
 
 }  // namespace reconciler

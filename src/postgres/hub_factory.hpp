@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "engine/binding.hpp"
 #include "engine/wait.hpp"
 #include "hub/http_hub.hpp"
 #include "postgres/transaction.hpp"
@@ -16,22 +17,25 @@ namespace reconciler {
 class ConnectedHub {
  public:
   ConnectedHub(std::string name, Profile profile, HubOptions options, Waiter& waiter);
+  explicit ConnectedHub(std::unique_ptr<AgentHub> pulled) : hub_(std::move(pulled)) {}
   ConnectedHub(const ConnectedHub&) = delete;
-  HttpHub& hub() { return hub_; }
+  AgentHub& hub() { return *hub_; }
+  HttpHub* http() { return http_; }  // nullptr: there is nobody to connect to, agents fetch their commands
   // Remembers which addresses answered: with several, `gone` needs all that did lately.
   void note_answers(Transactions&);
-  const std::string& name() const { return name_; }
 
  private:
   std::string name_;
-  http::Credentials credentials_;
-  HttpHub hub_;
+  std::optional<http::Credentials> credentials_;
+  std::unique_ptr<AgentHub> hub_;
+  HttpHub* http_ = nullptr;
 };
 
 // A row of reconciler.hub_profile. Throws UserError 22023 when it can't be used, with the parser's words.
 Profile usable_profile(const std::string& name, const std::string& definition);
 
-// Throws UserError 42704 when there is no such hub, 22023 for its profile, ConfigError for its credentials.
-std::unique_ptr<ConnectedHub> connect_hub(const std::string& name, Transactions&, Waiter&);
+// For the sessions of a binding, or for nobody's: then it can be probed. Throws UserError 42704 when there is no such hub,
+// 22023 for its profile, ConfigError for its credentials.
+std::unique_ptr<ConnectedHub> connect_hub(const std::string& name, const Binding&, Transactions&, Waiter&);
 
 }  // namespace reconciler

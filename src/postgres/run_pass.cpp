@@ -44,7 +44,7 @@ void leave_error(int id, Transactions& transactions, const std::string& why) {
 std::unique_ptr<ConnectedHub> hub_for(const AttachedBinding& attached, Transactions& transactions, Waiter& waiter) {
   if (!attached.binding.hub) return nullptr;
   try {
-    return connect_hub(*attached.binding.hub, transactions, waiter);
+    return connect_hub(*attached.binding.hub, attached.binding, transactions, waiter);
   } catch (const http::ConfigError& e) {
     // A bad credentials file makes the hub unknown, not the pass fail: completions still close sessions.
     report(LogLevel::warning, std::string("session_reconciler: hub ") + *attached.binding.hub + ": " + e.what(), {}, e.hint);

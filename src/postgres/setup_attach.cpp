@@ -114,7 +114,7 @@ std::optional<std::string> hub_of(const TableLook& table, const Options& options
   const auto asked = options.text("hub");
   for (Rows::Row hub : hubs)
     if (asked ? *asked == hub.view("name") : hubs.size() == 1) {
-      findings.push_back({"hub", "ok", hub.text("name") + " (" + hub.text("profile") + ") at " + comma_list(hub.texts("base_urls")), "CALL probe_hub(" + quoted_literal(hub.text("name")) + ") asks it."});
+      findings.push_back({"hub", "ok", hub.text("name") + " (" + hub.text("profile") + ")" + (hub.texts("base_urls").empty() ? ": agents fetch their commands" : " at " + comma_list(hub.texts("base_urls"))), "CALL probe_hub(" + quoted_literal(hub.text("name")) + ") asks it."});
       return hub.text("name");
     }
   if (asked) throw UserError("42704", "there is no hub \"" + *asked + "\"", "SELECT set_hub(" + quoted_literal(*asked) + ", 'https://…') first, or leave the option out and link it later.");

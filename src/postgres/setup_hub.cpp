@@ -30,7 +30,10 @@ constexpr OptionSpec hub_options[] = {
 };
 
 // As the server would take them, one after the other. Throws ConfigError, which names no secret.
-void check_addresses(const std::vector<std::string>& addresses) {
+void check_addresses(const std::vector<std::string>& addresses, bool pulls) {
+  if (pulls && !addresses.empty())
+    throw UserError("22023", "a hub of this profile has no address", "Agents fetch their commands from this database: let base_url be NULL.");
+  if (pulls) return;
   if (addresses.empty()) throw UserError("22023", "a hub needs at least one address", "For instance 'https://hub.example.com'.");
   http::Credentials credentials(settings::credentials_file());
   credentials.refresh();
@@ -43,13 +46,13 @@ void check_addresses(const std::vector<std::string>& addresses) {
   }
 }
 
-void check_profile(const std::string& profile) {
+bool pulls(const std::string& profile) {
   const Rows rows = query("SELECT definition::text AS definition FROM reconciler.hub_profile WHERE name = $1", {Param::text(profile)});
   if (rows.empty()) {
     const Rows names = query("SELECT string_agg(name, ', ' ORDER BY name) AS names FROM reconciler.hub_profile");
     throw UserError("22023", "there is no hub profile \"" + profile + "\"", "Valid profiles: " + names[0].maybe_text("names").value_or("none") + ".");
   }
-  usable_profile(profile, rows[0].text("definition"));
+  return usable_profile(profile, rows[0].text("definition")).pulls();
 }
 
 std::optional<std::string> image(const std::string& name) {
@@ -108,13 +111,14 @@ Datum set_hub(FunctionCallInfo fcinfo, const std::vector<std::string>& addresses
   const std::string name = sql_text(fcinfo, 0), profile = sql_text(fcinfo, 2);
   if (name.find_first_not_of(" \t\n") == std::string::npos) throw UserError("22023", "a hub needs a name", "For instance 'main'.");
   const Options options(sql_maybe_text(fcinfo, 3).value_or("{}"), hub_options, "set_hub()");
-  check_addresses(addresses);
+  const bool pulled = as_extension_owner([&] { return pulls(profile); });
+  if (!pulled) sql_required(fcinfo, 1);
+  check_addresses(addresses, pulled);
   const std::string actor = acting_role();
   const OwnChange quiet;
   std::optional<std::string> before;
   std::string table, linked;
   as_extension_owner([&] {
-    check_profile(profile);
     before = image(name);
     write_hub(name, addresses, profile, options);
     table = link(name, options);
@@ -124,20 +128,22 @@ Datum set_hub(FunctionCallInfo fcinfo, const std::vector<std::string>& addresses
   std::string sentence = "hub \"" + name + "\" " + (before ? "changed" : "set") + ": profile " + profile;
   const std::string was = before ? nlohmann::json::parse(*before).value("profile", profile) : profile;
   if (was != profile) sentence += " (was " + was + ")";
-  sentence += ", " + std::to_string(addresses.size()) + (addresses.size() == 1 ? " address" : " addresses");
+  sentence += pulled ? ", agents fetch their commands" : ", " + std::to_string(addresses.size()) + (addresses.size() == 1 ? " address" : " addresses");
   sentence += linked;
-  sentence += settings::outbound() ? "" : "; session_reconciler.outbound is off: it is not asked";
+  sentence += pulled || settings::outbound() ? "" : "; session_reconciler.outbound is off: it is not asked";
   shared::wake_worker_at_commit();
   return sql_text_datum(sentence);
 }
 
 }  // namespace
 
-RECONCILER_SQL_FUNCTION(set_hub) { return set_hub(fcinfo, {sql_text(fcinfo, 1)}); }
+RECONCILER_SQL_FUNCTION(set_hub) {
+  const auto address = sql_maybe_text(fcinfo, 1);
+  return set_hub(fcinfo, address ? std::vector{*address} : std::vector<std::string>{});
+}
 
 RECONCILER_SQL_FUNCTION(set_hub_addresses) {
-  const std::string array = sql_text(fcinfo, 1);
-  const Rows rows = query("SELECT address FROM unnest($1::text[]) AS address", {Param::text(array)});
+  const Rows rows = query("SELECT address FROM unnest($1::text[]) AS address", {Param::text(sql_maybe_text(fcinfo, 1))});
   std::vector<std::string> addresses;
   for (Rows::Row row : rows) {
     if (row.null("address")) throw UserError("22004", "a hub address must not be null");

@@ -7,6 +7,7 @@
 #include "postgres/binding_store.hpp"
 #include "postgres/clock.hpp"
 #include "postgres/hub_factory.hpp"
+#include "postgres/pull_hub.hpp"
 #include "postgres/role.hpp"
 #include "postgres/server.hpp"
 #include "postgres/settings.hpp"
@@ -77,9 +78,18 @@ void check_events(Findings& out) {
   else add(out, "events", "ok", size + (keep.count() == 0 ? "; kept for ever" : "; kept for " + span(keep)));
 }
 
+// Hubs that nobody connects to: who fetches?
+void check_pulled(Findings& out) {
+  for (Rows::Row hub : as_extension_owner([] { return query("SELECT name FROM reconciler.hub h WHERE profile IN (SELECT p.name FROM reconciler.hub_profile p WHERE p.definition @> '{\"pull\": true}') ORDER BY name"); })) {
+    const Fetching fetching = who_fetches();
+    add(out, "hub " + hub.text("name"), fetching.any ? "ok" : "warn", fetching.text, fetching.any ? "" : "An agent calls register_agent() when it starts, then next_commands() every few seconds.");
+  }
+}
+
 // One hub: may it be asked, what did it answer last, does its clock agree with ours.
 void check_hub(Findings& out, Rows::Row hub, http::Credentials& credentials, bool credentials_usable) {
   const std::string name = hub.text("name"), item = "hub " + name;
+  if (hub.texts("base_urls").empty()) return add(out, item, "fail", "it has no address: it is not asked", "SELECT set_hub(" + quoted_literal(name) + ", 'https://…');");
   for (const std::string& address : hub.texts("base_urls")) {
     try {
       const http::Address parsed = http::parse_address(address);
@@ -130,6 +140,7 @@ void check_profiles(Findings& out) {
 
 void check_hubs(Findings& out) {
   check_profiles(out);
+  check_pulled(out);
   if (!settings::outbound()) {
     add(out, "outbound", "ok", "session_reconciler.outbound is off: no connection is attempted; evidence has to be pushed");
     return;
@@ -144,7 +155,7 @@ void check_hubs(Findings& out) {
     usable = false;
     add(out, "credentials", "fail", e.what(), e.hint);
   }
-  const Rows hubs = as_extension_owner([] { return query("SELECT name, base_urls FROM reconciler.hub ORDER BY name"); });
+  const Rows hubs = as_extension_owner([] { return query("SELECT name, base_urls FROM reconciler.hub WHERE profile NOT IN (SELECT p.name FROM reconciler.hub_profile p WHERE p.definition @> '{\"pull\": true}') ORDER BY name"); });
   for (Rows::Row hub : hubs) check_hub(out, hub, credentials, usable);
 }
 

@@ -1,6 +1,7 @@
 
 #include "core/json.hpp"
 #include "core/text.hpp"
+#include "postgres/pull_hub.hpp"
 #include "postgres/server.hpp"
 #include "postgres/settings.hpp"
 #include "postgres/setup_detect.hpp"
@@ -164,6 +165,7 @@ void PgStore::end_pass(const PassStart& start, const PassEnd& end) {
         const Retention retention;
         query("DELETE FROM reconciler.event WHERE id IN (SELECT id FROM reconciler.event ORDER BY id LIMIT 1000) AND at < $1", {Param::time(at - keep)});
       }
+      tidy_commands(b_.binding.id, at);
       query("WITH witness AS (DELETE FROM reconciler.pass_witness WHERE pass_id = $1) DELETE FROM reconciler.pass WHERE pass_id = $1", {Param::integer(start.pass_id)});
     });
   });

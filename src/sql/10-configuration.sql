@@ -7,12 +7,12 @@ CREATE TABLE reconciler.hub_profile (
 );
 COMMENT ON TABLE reconciler.hub_profile IS 'How to ask a kind of hub and what each of its answers proves, as data.';
 COMMENT ON COLUMN reconciler.hub_profile.name IS 'Name that set_hub() takes.';
-COMMENT ON COLUMN reconciler.hub_profile.definition IS 'Operations with method, path template, body template, JSON pointers and meanings; format in docs/hub-profiles.';
+COMMENT ON COLUMN reconciler.hub_profile.definition IS 'Operations with method, path template, body template, JSON pointers and meanings, or that agents fetch their commands; format in docs/hub-profiles.';
 COMMENT ON COLUMN reconciler.hub_profile.built_in IS 'Shipped with the extension; not dumped.';
 
 CREATE TABLE reconciler.hub (
   name            text PRIMARY KEY CHECK (name <> ''),
-  base_urls       text[] NOT NULL CHECK (cardinality(base_urls) > 0 AND array_position(base_urls, NULL) IS NULL),
+  base_urls       text[] NOT NULL CHECK (array_position(base_urls, NULL) IS NULL),
   profile         text NOT NULL REFERENCES reconciler.hub_profile,
   connect_timeout interval NOT NULL DEFAULT '2 s' CHECK (connect_timeout BETWEEN '10 ms' AND '1 min'),
   total_timeout   interval NOT NULL DEFAULT '5 s' CHECK (total_timeout BETWEEN '10 ms' AND '5 min'),
@@ -21,7 +21,7 @@ CREATE TABLE reconciler.hub (
 );
 COMMENT ON TABLE reconciler.hub IS 'Agent hubs: where they are and how to speak to them. Holds no secret; see session_reconciler.credentials_file.';
 COMMENT ON COLUMN reconciler.hub.name IS 'Name by which bindings refer to it.';
-COMMENT ON COLUMN reconciler.hub.base_urls IS 'One or several addresses (http or https, no credentials, no query). With several, each is one replica.';
+COMMENT ON COLUMN reconciler.hub.base_urls IS 'One or several addresses (http or https, no credentials, no query). With several, each is one replica. None where agents fetch their commands.';
 COMMENT ON COLUMN reconciler.hub.profile IS 'Protocol: a row of reconciler.hub_profile.';
 COMMENT ON COLUMN reconciler.hub.connect_timeout IS 'Longest wait for a connection (10 ms to 1 min).';
 COMMENT ON COLUMN reconciler.hub.total_timeout IS 'Longest wait for a whole answer (10 ms to 5 min).';

@@ -19,7 +19,7 @@ COMMENT ON FUNCTION detach_sessions(text) IS
 CREATE FUNCTION set_hub(name text, base_url text, profile text DEFAULT 'standard', options jsonb DEFAULT '{}') RETURNS text
   LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_set_hub';
 COMMENT ON FUNCTION set_hub(text, text, text, jsonb) IS
-  'Says where a hub is and how to speak to it; the only attached table without a hub gets it. base_url: http or https, no user, query or fragment; not on loopback it needs a credential in session_reconciler.credentials_file. profile: a row of reconciler.hub_profile. options: connect_timeout, total_timeout, command_spacing, max_in_flight, sessions (a table''s name); those not given stay as they are. Connects to nobody: CALL probe_hub(name) does.';
+  'Says where a hub is and how to speak to it; the only attached table without a hub gets it. base_url: http or https, no user, query or fragment; not on loopback it needs a credential in session_reconciler.credentials_file. NULL where agents fetch their commands with next_commands() (profile pull). profile: a row of reconciler.hub_profile. options: connect_timeout, total_timeout, command_spacing, max_in_flight, sessions (a table''s name); those not given stay as they are. Connects to nobody: CALL probe_hub(name) does.';
 
 CREATE FUNCTION set_hub(name text, base_url text[], profile text DEFAULT 'standard', options jsonb DEFAULT '{}') RETURNS text
   LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_set_hub_addresses';

@@ -17,7 +17,7 @@ CREATE FUNCTION reconciler.level_of(OUT function_name text, OUT level text) RETU
     ('stop_worker', 'admin'), ('create_agent_pool', 'admin'), ('migrate_to_pools', 'admin'),
     -- says what it knows of agents
     ('agent_connected', 'evidence'), ('agent_disconnected', 'evidence'), ('register_agent', 'evidence'), ('agent_heartbeat', 'evidence'),
-    ('report_resource', 'evidence'),
+    ('report_resource', 'evidence'), ('next_commands', 'evidence'), ('report_command', 'evidence'),
     -- the extension's owner only
     ('reconciler_grant', 'owner'), ('reconciler_revoke', 'owner'),
     ('reconciler.level_of', 'owner'), ('reconciler.granted_functions', 'owner'), ('reconciler.grantee', 'owner'), ('reconciler.grant_tables', 'owner'),

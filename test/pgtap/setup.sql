@@ -8,7 +8,7 @@ CREATE SCHEMA app;
 SET search_path = app, sr, public;
 SELECT * FROM no_plan();
 
-SELECT set_eq('SELECT name FROM reconciler.hub_profile WHERE built_in', ARRAY['standard', 'streamspace'], 'the profiles are built in');
+SELECT set_eq('SELECT name FROM reconciler.hub_profile WHERE built_in', ARRAY['standard', 'streamspace', 'pull'], 'the profiles are built in');
 
 -- Keys of any type.
 DO $$

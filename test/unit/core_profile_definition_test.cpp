@@ -40,6 +40,17 @@ TEST(Definition, TheShippedOnesAreFine) {
   EXPECT_EQ(complaint(profiles::text("streamspace")), "");
 }
 
+TEST(Definition, OneWithoutAHubToCallSaysNothingElse) {
+  EXPECT_EQ(complaint(profiles::text("pull")), "");
+  const Profile pull = profiles::load("pull");
+  EXPECT_TRUE(pull.pulls() && pull.idempotent() && pull.can_ask_command());
+  EXPECT_FALSE(pull.authoritative() || pull.can_list() || pull.can_ask_session());
+  EXPECT_FALSE(profiles::load("standard").pulls());
+  EXPECT_EQ(changed("/pull", true), "hub profile \"mine\" has an unknown member \"agent\"");
+  EXPECT_EQ(changed("/pull", false), "");
+  EXPECT_EQ(changed("/pull", "yes"), "hub profile \"mine\".pull must be true or false");
+}
+
 TEST(Definition, MustBeJson) {
   EXPECT_EQ(complaint(""), "hub profile \"mine\" is not JSON");
   EXPECT_EQ(complaint("{"), "hub profile \"mine\" is not JSON");

@@ -46,6 +46,15 @@ TEST_F(PassTest, AnAgentGoneForLongEnoughClosesOnAUsersRequestWithoutTheBrake) {
   EXPECT_EQ(store.brake_due, 0);
 }
 
+TEST_F(PassTest, WhereAgentsFetchOneThatMakesNoHeartbeatIsGoneByOurOwnLooks) {
+  hub.the_profile = Profile("pull", R"({"pull": true})");
+  hub.says["a"] = Presence::unknown;  // the registry answers, and knows no heartbeat
+  const auto look = [&] { Observer(store, &hub).look({"a"}); return store.records["a"].last.presence; };
+  EXPECT_EQ(look(), Presence::unknown);
+  store.clock += store.bind.limits.heartbeat_fresh;
+  EXPECT_EQ(look(), Presence::gone);
+}
+
 TEST_F(PassTest, AnUnknownAgentClosesNothing) {
   store.add("s", "a", minutes(30));
   store.gone("a", hours(5));
