@@ -548,24 +548,3 @@ BEGIN
   END IF;
 END $$;
 COMMENT ON FUNCTION reconciler.grant_tables(text, text, boolean) IS 'The tables of a level: SELECT on all for viewer and above; for admin also policies, limits of bindings and timeouts of hubs.';
-
--- Who had a level has what is new in it. This stands last.
-DO $$
-DECLARE
-  new record;
-BEGIN
-  FOR new IN
-    SELECT p.oid::regprocedure AS callable, a.grantee::regrole AS role
-      FROM (VALUES ('viewer', 'stuck_sessions'), ('operator', 'hold_session'), ('admin', 'set_mode'), ('evidence', 'agent_connected')) AS known(level, name)
-      JOIN reconciler.level_of() AS l USING (level) JOIN pg_proc AS p ON p.proname = l.function_name JOIN pg_proc AS k ON k.proname = known.name, aclexplode(k.proacl) AS a
-     WHERE a.grantee NOT IN (0, k.proowner) AND NOT EXISTS (SELECT FROM aclexplode(p.proacl) AS other WHERE other.grantee <> p.proowner)
-       AND (SELECT count(*) FROM pg_extension AS e JOIN pg_depend AS d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
-             WHERE e.extname = 'session_reconciler' AND d.deptype = 'e' AND d.classid = 'pg_proc'::regclass AND d.objid IN (p.oid, k.oid)) = 2
-  LOOP
-    EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %s', new.callable, new.role);
-  END LOOP;
-  FOR new IN SELECT a.grantee::regrole AS role FROM pg_class AS c, aclexplode(c.relacl) AS a
-              WHERE c.oid = 'reconciler.episode'::regclass AND a.privilege_type = 'SELECT' AND a.grantee <> c.relowner LOOP
-    EXECUTE format('GRANT SELECT ON TABLE reconciler.agent_pool, reconciler.agent, reconciler.session_pool, reconciler.command TO %s', new.role);
-  END LOOP;
-END $$;

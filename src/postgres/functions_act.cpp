@@ -64,7 +64,7 @@ std::vector<Undoable> closings(const char* where, std::int64_t id) {
 using Outcome = std::pair<std::string, std::string>;
 
 Outcome put_back(const Undoable& e, Duration hold_for) {
-  if ((e.kind != "finalize" && e.kind != "force") || e.before.empty()) return {"not_undoable", "an event of kind " + e.kind + " wrote no session's row"};
+  if ((e.kind != "finalize" && e.kind != "force") || e.before.empty()) return {"not_undoable", e.kind == "reassign" || e.kind == "resource_reported" ? "only closings are put back" : "an event of kind " + e.kind + " wrote no session's row"};
   const std::string actor = acting_role();
   AttachedBinding b;
   bool done_before = false;

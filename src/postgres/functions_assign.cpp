@@ -58,16 +58,13 @@ int pool_for(const AttachedBinding& b, const Session& s, const Text& name, const
   return static_cast<int>(rows[0].integer(0));
 }
 
-// Sessions end without telling us: before a pool counts as full, its full agents are counted.
-std::string reserve_in(const AttachedBinding& b, const Session& s, int pool, Time now) {
+std::string reserve_in(const AttachedBinding& b, int pool, Time now) {
   FreeAgents free(b.binding, now);
-  do {
-    if (const Text agent = free.reserve(pool, s.agent)) return *agent;
-  } while (recount_full(pool, b.binding, now));
+  if (const Text agent = free.reserve_counted(pool)) return *agent;
   const Rows named = as_extension_owner([&] { return query("SELECT name, platform, region FROM reconciler.agent_pool WHERE pool_id = $1", {Param::integer(pool)}); });
   throw UserError("55000", "no agent of pool \"" + shown({named.only().text(0), named[0].text(1), named[0].text(2)}) + "\" is free",
                   "register_agent() adds agents or gives them a larger capacity, undrain_agent() lets one take sessions again; pool_agents() shows them.",
-                  "The pool has " + why_nobody(pool, b.binding, now) + ".");
+                  "The pool has " + free.why_nobody(pool) + ".");
 }
 
 void keep_pool(const AttachedBinding& b, const Session& s, int pool) {
@@ -113,7 +110,7 @@ RECONCILER_SQL_FUNCTION(assign_session) {
   if (s.agent && FreeAgents(b.binding, now).there(*s.agent)) return sql_text_datum(*s.agent);
   refuse_held(b, s.key, now);
   const int pool = pool_for(b, s, name, platform, region);
-  const std::string agent = reserve_in(b, s, pool, now);
+  const std::string agent = reserve_in(b, pool, now);
   const Move move{&s, agent, "operator", s.agent ? "agent_unavailable" : "no_agent", s.agent ? "its agent is not there" : "it had no agent"};
   if (move_sessions(b, {std::nullopt, acting_role()}, {move}, now).empty()) throw changed_meanwhile(s);
   if (name) keep_pool(b, s, pool);

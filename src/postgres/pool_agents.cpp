@@ -5,6 +5,7 @@
 #include "postgres/role.hpp"
 #include "postgres/settings.hpp"
 #include "postgres/statements.hpp"
+#include "postgres/transaction.hpp"
 #include "postgres/user_error.hpp"
 
 namespace reconciler {
@@ -19,7 +20,6 @@ constexpr const char* named =
     "(SELECT CASE WHEN count(*) > 1 THEN min(p.pool_id) FILTER (WHERE p.platform = coalesce(t.platform, '') AND p.region = coalesce(t.region, '')) ELSE min(p.pool_id) END"
     " FROM reconciler.agent_pool p WHERE p.name = t.pool AND p.platform = coalesce(t.platform, p.platform) AND p.region = coalesce(t.region, p.region))";
 
-Duration evidence_lasts(const Binding& b) { return 2 * b.limits.interval; }
 
 // What makes an agent fit to be chosen but for what the index knows. Parameters: see with_common(). No joins: the plan stays a
 // walk along the index that ends at the first who fits.
@@ -29,11 +29,23 @@ std::string not_gone(const char* agent) {
 std::string seen() { return "a.last_seen > $2 - $3"; }
 std::string fit() { return seen() + " AND " + not_gone("a.agent_id"); }
 
-// $1 binding, $2 now, $3 longest silence of an agent, $4 age at which evidence is unknown, then `more`.
-std::vector<Param> with_common(const Binding& b, Time now, std::initializer_list<Param> more) {
-  std::vector<Param> params{Param::integer(b.id), Param::time(now), Param::interval(longest_silence()), Param::interval(evidence_lasts(b))};
-  params.insert(params.end(), more);
-  return params;
+// $5 pool, $6 another agent than this one.
+std::string first_free() {
+  return "SELECT a.agent_id FROM reconciler.agent a WHERE a.pool_id = $5 AND " + std::string(free_now) + " AND a.agent_id IS DISTINCT FROM $6 AND " + fit() + least_loaded + "1";
+}
+
+// What `body` did and locked is undone where it says false.
+template <class Body>
+bool done_or_undone(Body&& body) {
+  struct Not {};
+  try {
+    Transactions::subtransaction([&] {
+      if (!body()) throw Not{};
+    });
+    return true;
+  } catch (const Not&) {
+    return false;
+  }
 }
 
 // Bindings whose sessions name agents. One that is broken has no sessions that anybody could count.
@@ -51,27 +63,87 @@ std::vector<AttachedBinding> bindings_with_agents() {
 
 }  // namespace
 
+// $1 binding, $2 now, $3 longest silence of an agent, $4 age at which evidence is unknown, then `more`.
+FreeAgents::Params FreeAgents::with_common(std::initializer_list<Param> more) const {
+  Params params{Param::integer(binding_.id), Param::time(now_), Param::interval(longest_silence()), Param::interval(2 * binding_.limits.interval)};
+  params.insert(params.end(), more);
+  return params;
+}
+
 Duration longest_silence() { return std::max<Duration>(2 * settings::interval(), seconds(120)); }
 
-std::optional<std::string> FreeAgents::reserve_one(int pool, const std::optional<std::string>& except, bool wait) {
+std::optional<std::string> FreeAgents::reserve_unlocked(int pool, const std::optional<std::string>& except) {
   return as_extension_owner([&]() -> std::optional<std::string> {
-    const Rows taken = query("UPDATE reconciler.agent AS u SET load = u.load + 1, spread = random() WHERE u.agent_id = (SELECT a.agent_id FROM reconciler.agent a WHERE a.pool_id = $5 AND " +
-                                 std::string(free_now) + " AND a.agent_id IS DISTINCT FROM $6 AND " + fit() + least_loaded + "1 FOR UPDATE OF a" + (wait ? "" : " SKIP LOCKED") +
-                                 ") RETURNING u.agent_id",
-                             std::span<const Param>(with_common(binding_, now_, {Param::integer(pool), Param::text(except)})));
+    const Rows taken = query("UPDATE reconciler.agent AS u SET load = u.load + 1, spread = random() WHERE u.agent_id = (" + first_free() + " FOR UPDATE OF a SKIP LOCKED) RETURNING u.agent_id",
+                             with_common({Param::integer(pool), Param::text(except)}));
     return taken.empty() ? std::nullopt : std::optional(taken[0].text(0));
   });
 }
 
+// Waits for one agent at a time, and for none while it has another locked: a lock that turns out to be of no use goes with its
+// subtransaction. So callers can't wait for each other.
 std::optional<std::string> FreeAgents::reserve(int pool, const std::optional<std::string>& except) {
-  if (auto taken = reserve_one(pool, except, false)) return taken;
-  return reserve_one(pool, except, true);
+  for (;;) {
+    if (auto taken = reserve_unlocked(pool, except)) return taken;
+    const std::optional<std::string> next = as_extension_owner([&] {
+      const Rows rows = query(first_free(), with_common({Param::integer(pool), Param::text(except)}));
+      return rows.empty() ? std::nullopt : std::optional(rows[0].text(0));
+    });
+    if (!next || done_or_undone([&] { return reserve_at(*next); })) return next;
+  }
+}
+
+std::optional<std::string> FreeAgents::reserve_counted(int pool) {
+  for (;;) {
+    if (auto taken = reserve(pool)) return taken;
+    bool free = false;
+    const std::vector<std::string> miscounted = full_by_mistake(pool, free);
+    if (free) continue;  // since we looked
+    if (miscounted.empty()) return std::nullopt;
+    const auto freed = [&](bool wait) {
+      return std::any_of(miscounted.begin(), miscounted.end(), [&](const std::string& agent) { return done_or_undone([&] { return count_free(agent, wait); }); });
+    };
+    if (!freed(false)) done_or_undone([&] { return count_free(miscounted.front(), true); });
+  }
+}
+
+// Agents that are full by their loads and not by their sessions, as far as can be told without a lock: of who is truly full
+// nobody has to wait.
+std::vector<std::string> FreeAgents::full_by_mistake(int pool, bool& free) {
+  std::map<std::string, std::int64_t> places;
+  std::vector<std::string> full;
+  as_extension_owner([&] {
+    for (Rows::Row row : query("SELECT a.agent_id, a.capacity, a.load < a.capacity AS free FROM reconciler.agent a WHERE a.pool_id = $5 AND a.connected AND a.approved AND NOT a.suspect"
+                               " AND a.draining IS NULL AND a.capacity > 0 AND " + fit() + " ORDER BY random()",
+                               with_common({Param::integer(pool)}))) {
+      full.push_back(row.text(0));
+      places[full.back()] = row.integer(1);
+      free = free || row.boolean(2);
+    }
+  });
+  if (free) return {};
+  const auto sessions = sessions_of(full);
+  std::erase_if(full, [&](const std::string& agent) {
+    const auto found = sessions.find(agent);
+    return found != sessions.end() && found->second >= places[agent];
+  });
+  return full;
+}
+
+// Whether it has a place once it is counted; it is locked then.
+bool FreeAgents::count_free(const std::string& agent, bool wait) {
+  const bool locked = as_extension_owner([&] {
+    return !query(std::string("SELECT FROM reconciler.agent WHERE agent_id = $1 FOR UPDATE") + (wait ? "" : " SKIP LOCKED"), {Param::text(agent)}).empty();
+  });
+  if (!locked) return false;
+  recount({agent}, now_);
+  return as_extension_owner([&] { return !query("SELECT FROM reconciler.agent WHERE agent_id = $1 AND load < capacity", {Param::text(agent)}).empty(); });
 }
 
 bool FreeAgents::reserve_at(const std::string& agent) {
   return as_extension_owner([&] {
     return !query("UPDATE reconciler.agent AS a SET load = a.load + 1, spread = random() WHERE a.agent_id = $5 AND " + std::string(free_now) + " AND " + fit() + " RETURNING 1",
-                  std::span<const Param>(with_common(binding_, now_, {Param::text(agent)})))
+                  with_common({Param::text(agent)}))
                 .empty();
   });
 }
@@ -83,7 +155,7 @@ std::vector<PoolAgent> FreeAgents::siblings(int pool, const std::optional<std::s
                                " AND (p.platform, p.region, p.namespace, p.backend) = (own.platform, own.region, own.namespace, own.backend))"
                                " CROSS JOIN LATERAL (SELECT a.* FROM reconciler.agent a WHERE a.pool_id = p.pool_id AND " + std::string(free_now) + " AND a.agent_id IS DISTINCT FROM $6 AND " +
                                    fit() + least_loaded + "$7) f WHERE own.pool_id = $5 ORDER BY p.pool_id <> own.pool_id, f.fullness, f.spread LIMIT $7",
-                               std::span<const Param>(with_common(binding_, now_, {Param::integer(pool), Param::text(except), Param::integer(limit)}))))
+                               with_common({Param::integer(pool), Param::text(except), Param::integer(limit)})))
       found.push_back({row.text("agent_id"), static_cast<int>(row.integer("pool_id")), row.integer("load"), row.integer("capacity")});
     return found;
   });
@@ -91,7 +163,7 @@ std::vector<PoolAgent> FreeAgents::siblings(int pool, const std::optional<std::s
 
 bool FreeAgents::there(const std::string& agent) {
   return as_extension_owner([&] {
-    return query("SELECT coalesce((SELECT a.connected AND " + seen() + " FROM reconciler.agent a WHERE a.agent_id = $5), true) AND " + not_gone("$5"), std::span<const Param>(with_common(binding_, now_, {Param::text(agent)})))
+    return query("SELECT coalesce((SELECT a.connected AND " + seen() + " FROM reconciler.agent a WHERE a.agent_id = $5), true) AND " + not_gone("$5"), with_common({Param::text(agent)}))
         .only()
         .boolean(0);
   });
@@ -133,32 +205,11 @@ void recount(const std::vector<std::string>& agents, Time now) {
   });
 }
 
-bool recount_full(int pool, const Binding& binding, Time now) {
-  std::vector<std::string> full;
-  std::map<std::string, std::int64_t> capacity;
-  as_extension_owner([&] {
-    for (Rows::Row row : query("SELECT a.agent_id, a.capacity FROM reconciler.agent a WHERE a.pool_id = $5 AND a.connected AND a.approved AND NOT a.suspect AND a.draining IS NULL AND a.load >= a.capacity AND a.capacity > 0 AND " +
-                                   fit(),
-                               std::span<const Param>(with_common(binding, now, {Param::integer(pool)})))) {
-      full.push_back(row.text(0));
-      capacity[full.back()] = row.integer(1);
-    }
-  });
-  // Counted first without a lock: of who is truly full nobody has to wait.
-  const auto sessions = sessions_of(full);
-  std::erase_if(full, [&](const std::string& agent) {
-    const auto found = sessions.find(agent);
-    return found != sessions.end() && found->second >= capacity[agent];
-  });
-  recount(full, now);
-  return !full.empty();
-}
-
-std::string why_nobody(int pool, const Binding& binding, Time now) {
+std::string FreeAgents::why_nobody(int pool) {
   return as_extension_owner([&] {
     const Rows rows = query("SELECT count(*) AS agents, count(*) FILTER (WHERE a.load >= a.capacity) AS full_ones, count(*) FILTER (WHERE a.draining IS NOT NULL) AS draining, count(*) FILTER (WHERE a.suspect) AS suspect,"
                             " count(*) FILTER (WHERE NOT a.connected OR (" + fit() + ") IS NOT TRUE) AS away, count(*) FILTER (WHERE NOT a.approved) AS unapproved FROM reconciler.agent a WHERE a.pool_id = $5",
-                            std::span<const Param>(with_common(binding, now, {Param::integer(pool)})));
+                            with_common({Param::integer(pool)}));
     const Rows::Row n = rows.only();
     std::string why = n.text("agents") + (n.integer("agents") == 1 ? " agent" : " agents");
     const char* separator = ": ";

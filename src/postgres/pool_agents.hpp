@@ -16,6 +16,7 @@
 
 #include "core/time.hpp"
 #include "postgres/binding_store.hpp"
+#include "postgres/spi.hpp"
 
 namespace reconciler {
 
@@ -37,7 +38,11 @@ class FreeAgents {
   // Takes one place at the least loaded of a pool; ties at random. Whom others hold locked is passed over as long as somebody
   // else is free; else it waits. Empty: the pool is full, as far as its loads are known.
   std::optional<std::string> reserve(int pool, const std::optional<std::string>& except = {});
-  // The same, at this one: false, and nothing is taken, where it is not free. May wait.
+  // The same; and before a pool counts as full, who is full in it is counted. Empty: it is.
+  std::optional<std::string> reserve_counted(int pool);
+  // Why it is, or nobody else was found: "2 agents: 1 full, …".
+  std::string why_nobody(int pool);
+  // One at this agent: false, and nothing is taken, where it is not free. May wait.
   bool reserve_at(const std::string& agent);
   // The least loaded `limit` of a pool and of its sibling pools (same platform, region, namespace and backend, where a namespace
   // is named), its own pool's first. Locks and takes nothing.
@@ -48,7 +53,11 @@ class FreeAgents {
   bool there(const std::string& agent);
 
  private:
-  std::optional<std::string> reserve_one(int pool, const std::optional<std::string>& except, bool wait);
+  using Params = std::vector<Param>;
+  Params with_common(std::initializer_list<Param> more) const;
+  std::optional<std::string> reserve_unlocked(int pool, const std::optional<std::string>& except);
+  std::vector<std::string> full_by_mistake(int pool, bool& free);
+  bool count_free(const std::string& agent, bool wait);
 
   const Binding& binding_;
   Time now_;
@@ -62,10 +71,6 @@ void release(const std::string& agent);
 std::map<std::string, std::int64_t> sessions_of(const std::vector<std::string>& agents);
 // Locks these agents, counts their sessions, and writes what it found. Nobody can be assigned between the count and the write.
 void recount(const std::vector<std::string>& agents, Time now);
-// The same for those of a pool that could be chosen but are full, and have fewer sessions than places: whether there were any.
-bool recount_full(int pool, const Binding&, Time now);
-// Why nobody of a pool is free: "2 agents: 1 full, …".
-std::string why_nobody(int pool, const Binding&, Time now);
 
 // Pools of sessions: what their own columns say, else what reconciler.session_pool says, else their agent's. A session of which
 // nothing is known, or which names a pool that does not exist, is not in the map.

@@ -64,6 +64,7 @@ int set_pool(const PoolKey& pool, const Options& options, const char* by) {
   return as_extension_owner([&] {
     const std::optional<bool> outlive = options.given("runtimes_outlive_agents") ? std::optional(options.flag("runtimes_outlive_agents")) : std::nullopt;
     const auto before = image(pool);
+    if (before && options.all().empty()) return nlohmann::json::parse(*before).at("pool_id").get<int>();  // as every agent says that registers
     const int id = static_cast<int>(
         query("INSERT INTO reconciler.agent_pool AS p (name, platform, region, namespace, backend, default_capacity, runtimes_outlive_agents)"
               " VALUES ($1, $2, $3, coalesce($4, ''), coalesce($5, ''), coalesce($6, 100), coalesce($7, false)) ON CONFLICT (platform, region, name) DO UPDATE SET"

@@ -79,10 +79,10 @@ void say_rights(Findings& out, const AttachedBinding& b, const TableLook& table)
   const std::size_t before = out.size();
   const SessionsTable& s = b.mapping.sessions;
   std::vector<std::string> read = {s.key.name, s.state.name}, written = {s.state.name};
-  for (const std::string& name : names_of({&s.agent, &s.runtime, &s.created, &s.entered, &s.updated, &s.reason, &s.closed})) read.push_back(name);
+  for (const std::string& name : names_of({&s.agent, &s.runtime, &s.created, &s.entered, &s.updated, &s.reason, &s.closed, &s.pool, &s.platform, &s.region})) read.push_back(name);
   for (const auto* columns : {&s.signs, &s.route})
     for (const Column& column : *columns) read.push_back(column.name);
-  for (const std::string& name : names_of({&s.updated, &s.reason, &s.closed})) written.push_back(name);
+  for (const std::string& name : names_of({&s.updated, &s.reason, &s.closed, &s.pool, &s.platform, &s.region})) written.push_back(name);
   if (!may_use_schema(table, table.owner)) out.push_back({"rights", "fail", table.owner_name + " may not use schema " + table.schema, "GRANT USAGE ON SCHEMA " + shown(table.schema) + " TO " + shown(table.owner_name) + "."});
   for (const auto& [privilege, columns] : {std::pair{"SELECT", read}, std::pair{"UPDATE", written}})
     if (!columns_without(table, table.owner, privilege, columns).empty())

@@ -110,22 +110,23 @@ for my $version (map { $_->[1] } @scripts)
 	$r->node->psql($name, "SELECT attach_sessions('sessions')", stderr => \my $said);
 	like($said, qr/ERROR:  the library in memory is of version \Q$newest\E, the extension in this database of version \Q$version\E\nHINT:  Run ALTER EXTENSION session_reconciler UPDATE/,
 		"$version: until it is upgraded attach_sessions() says so");
-	$r->do('SET session_replication_role = replica');    # no trigger of theirs: the library in memory would not fit
-	$r->do($closed);
-	$r->do($other_bindings);
-	$r->do('RESET session_replication_role');
+	# From 0.4.0 on a trigger asks the library, which is too new here.
+	$r->do("SET session_replication_role = replica; $closed; RESET session_replication_role");
+	my $maps_agents = $version !~ /^0\.[123]\./;
+	$r->do($other_bindings) unless $maps_agents;
 	with_library_of('0.0.1', sub {
 		$r->node->psql($name, 'ALTER EXTENSION session_reconciler UPDATE', stderr => \$said);
 		like($said, qr/ERROR:  the library in memory is of version 0\.0\.1.*\nHINT:  Restart the server/, '... and with an old library in memory the upgrade does');
 	}) if $version eq '0.3.0';
 	$r->do('ALTER EXTENSION session_reconciler UPDATE');
 	is($r->one("SELECT extversion FROM pg_extension WHERE extname = 'session_reconciler'"), $newest, "$version: upgraded");
+	# Levels are not granted by the upgrade: what an extension's script grants is not dumped.
+	grant_levels();
 	is($r->one("SELECT string_agg(table_name || ' ' || (related->'commands'->'columns'->>'agent'), ', ') FROM reconciler.binding"), 'named agent_id',
-		'... the agent of commands is mapped where attach_sessions() would have found it') if $version lt '0.4.0';
+		'... the agent of commands is mapped where attach_sessions() would have found it') unless $maps_agents;
 	$r->do("DELETE FROM reconciler.binding WHERE table_name <> 'sessions'");
 	$r->do('UPDATE reconciler.binding SET guard_terminal = true');
 	is($r->do("UPDATE sessions SET state = 'running'") + 0, 0, '... what it closed is guarded');
-	$r->do("SELECT reconciler_grant('upgrade_evidence', 'evidence')") if $version eq '0.1.0';    # which had no function of that level
 	my %upgraded = map { $_ => 1 } $r->column($everything);
 	my @missing = grep { !$upgraded{$_} } sort keys %fresh;
 	my @left = grep { !$fresh{$_} } sort keys %upgraded;
