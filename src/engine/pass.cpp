@@ -136,12 +136,10 @@ void Pass::sweep_owed() {
 // of another one only so many are asked about in a pass, those that were not for longest.
 void Pass::refresh_registry() {
   if (!store_.binding().pools) return;
-  if (hub_ && may_ask()) {
-    const bool lists = hub_->profile().can_list();
-    if (const auto ids = store_.agents_to_ask(lists ? 10000 : 1000)) {
-      if (lists) store_.note_agents(hub_->list());
-      observer_.look({ids->begin(), ids->end()});
-    }
+  const bool lists = hub_ && hub_->profile().can_list();
+  if (const auto ids = store_.agents_to_ask(lists ? 10000 : 1000); ids && hub_ && may_ask()) {
+    if (lists) store_.note_agents(hub_->list());
+    observer_.look({ids->begin(), ids->end()});
   }
   store_.refresh_registry();
 }
