@@ -149,12 +149,17 @@ void Pass::sweep_owed() {
 // of another one only so many are asked about in a pass, those that were not for longest.
 void Pass::refresh_registry() {
   if (!store_.binding().pools) return;
-  if (hub_ && may_ask()) {
-    const bool lists = hub_->profile().can_list();
-    if (const auto ids = store_.agents_to_ask(lists ? 10000 : 1000)) {
-      if (lists) store_.note_agents(hub_->list());
-      observer_.look({ids->begin(), ids->end()});
+  const bool lists = hub_ && hub_->profile().can_list();
+  if (const auto ids = store_.agents_to_ask(lists ? 10000 : 1000); ids && hub_ && may_ask()) {
+    std::set<std::string> asked(ids->begin(), ids->end());
+    if (lists) {
+      const std::vector<AgentAnswer> listed = hub_->list();
+      store_.note_agents(listed);
+      // Those that join are looked at as well: of an agent that was never seen nothing is gone.
+      for (const AgentAnswer& agent : listed)
+        if (agent.status == AgentAnswer::Status::connected) asked.insert(agent.id);
     }
+    observer_.look(asked);
   }
   store_.refresh_registry();
 }

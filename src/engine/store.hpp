@@ -182,7 +182,7 @@ class Store {
 
   // Remembers which incarnation of its agent has each of these sessions.
   virtual void note_incarnations(const std::vector<const Tracked*>&) = 0;
-  // Pools of agents; nothing where the binding has none. Whom of the registry to ask about now, at most `limit`; empty:
+  // Pools of agents; nothing where the binding has none. Reads the agents table; whom of the registry to ask about now, at most `limit`; empty:
   // it is too soon.
   virtual std::optional<std::vector<std::string>> agents_to_ask(std::int64_t /*limit*/) { return {}; }
   // What the hub's list names: agents that are there join their pools.

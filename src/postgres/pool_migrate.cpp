@@ -50,11 +50,13 @@ class Migration {
     }
     for (const auto& [id, unused] : sessions_)
       if (!rows_.contains(id)) named.emplace_back().origin.id = id;
+    // Where agents of one name work in several namespaces, those with most sessions say which is the pool's.
+    std::stable_sort(named.begin(), named.end(), [&](const NamedAgent& a, const NamedAgent& b) { return sessions_of(a) > sessions_of(b); });
     const std::vector<Place> places = as_extension_owner([&] { return places_of(named); });
     if (!dry_run_) write(named);
     for (std::size_t i = 0; i < named.size(); ++i) say(out, named[i], places[i]);
     for (const NamedAgent& agent : left_out_)
-      out.add({agent.origin.id, {}, {}, {}, "0", "left_out", "no session names it, and it was not heard of within the last hour; it joins when it is back"});
+      out.add({agent.origin.id, {}, {}, {}, "0", "left_out", "no session names it, and it was not heard of within the last half hour; it joins when it is back"});
     if (without_.all > 0)
       out.add({{}, {}, {}, {}, std::to_string(without_.all), "no_agent", "sessions without an agent, " + std::to_string(without_.open) + " of them not ended: a pool is known once they are assigned"});
     fill(out, named, dry_run_ ? places : as_extension_owner([&] { return places_of(named); }));
@@ -73,8 +75,13 @@ class Migration {
     });
   }
 
+  std::int64_t sessions_of(const NamedAgent& agent) const {
+    const auto found = sessions_.find(agent.origin.id);
+    return found == sessions_.end() ? 0 : found->second.all;
+  }
+
   bool wanted(const NamedAgent& agent) const {
-    return sessions_.contains(agent.origin.id) || alive_.contains(agent.origin.id) || (agent.heartbeat && elapsed(*agent.heartbeat, now_) < forgotten_after);
+    return sessions_.contains(agent.origin.id) || alive_.contains(agent.origin.id) || (agent.heartbeat && elapsed(*agent.heartbeat, now_) < joins_within);
   }
 
   void write(const std::vector<NamedAgent>& named) {
@@ -86,8 +93,7 @@ class Migration {
   }
 
   void say(SqlTable& out, const NamedAgent& agent, const Place& place) const {
-    const auto found = sessions_.find(agent.origin.id);
-    const std::string n = std::to_string(found == sessions_.end() ? 0 : found->second.all);
+    const std::string n = std::to_string(sessions_of(agent));
     const PoolName& pool = place.pool;
     const auto said = [](const std::string& text) { return text.empty() ? SqlCell() : SqlCell(text); };
     std::string status = dry_run_ ? "would_place" : "placed", detail = place.pool_id == 0 ? "a new pool" : "";

@@ -26,7 +26,7 @@ void make_pools(const std::vector<Place>& places) {
   if (names.empty()) return;
   query("INSERT INTO reconciler.agent_pool (platform, region, name, namespace, runtimes_outlive_agents)"
         " SELECT DISTINCT ON (p.platform, p.region, p.name) p.* FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[]) AS p(platform, region, name, namespace, outlive)"
-        " ORDER BY p.platform, p.region, p.name ON CONFLICT DO NOTHING",
+        " ORDER BY p.platform, p.region, p.name, p.namespace DESC ON CONFLICT DO NOTHING",
         {Param::texts(platforms), Param::texts(regions), Param::texts(names), Param::texts(name_spaces), Param::booleans(outlive)});
 }
 
@@ -95,7 +95,7 @@ std::int64_t register_agents(const AttachedBinding& b, const std::vector<NamedAg
   if (ids.empty()) return 0;
   return static_cast<std::int64_t>(
       query("INSERT INTO reconciler.agent (agent_id, pool_id, capacity, incarnation, source, approved, connected, suspect, last_seen, registered, draining, drain_moves, drain_reason)"
-            " SELECT t.agent, t.pool, coalesce(t.capacity, p.default_capacity), t.incarnation, $7, t.approved, t.connected OR coalesce(e.presence = 'present', false),"
+            " SELECT t.agent, t.pool, coalesce(t.capacity, p.default_capacity), t.incarnation, $7, t.approved, t.connected OR coalesce(e.presence = 'present' AND NOT e.provisional, false),"
             "   e.suspect_since IS NOT NULL, CASE WHEN t.connected THEN $8::timestamptz ELSE e.last_present END, $8, CASE WHEN t.draining THEN $8::timestamptz END, NOT t.draining, CASE WHEN t.draining THEN $9 ELSE '' END"
             " FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[], $5::boolean[], $6::boolean[], $10::boolean[]) AS t(agent, pool, capacity, incarnation, approved, connected, draining)"
             " JOIN reconciler.agent_pool p ON p.pool_id = t.pool LEFT JOIN reconciler.agent_evidence e ON e.binding_id = $11::integer AND e.agent_id = t.agent"
@@ -140,8 +140,8 @@ void follow_evidence(const AttachedBinding& b, Duration fresh) {
         "     coalesce(nullif(e.incarnation, ''), a.incarnation) AS incarnation,"
         "     CASE WHEN e.presence = 'present' AND coalesce(a.last_seen < e.observed_at - $2::interval OR NOT a.connected, true) THEN e.observed_at ELSE a.last_seen END AS last_seen"
         "   FROM reconciler.agent_evidence e JOIN reconciler.agent a USING (agent_id) WHERE e.binding_id = $1 AND e.observed_at >= coalesce(a.last_seen, '-infinity')"
-        // Another binding's hub does not know the agents of this one's.
-        "     AND (e.presence <> 'gone' OR e.last_present IS NOT NULL)),"
+        // Another binding's hub does not know the agents of this one's; a first heartbeat alone says nothing.
+        "     AND CASE e.presence WHEN 'gone' THEN e.last_present IS NOT NULL WHEN 'present' THEN NOT e.provisional ELSE true END),"
         " changed AS (SELECT s.* FROM seen s JOIN reconciler.agent a USING (agent_id)"
         "   WHERE (s.connected, s.suspect, s.incarnation, s.last_seen) IS DISTINCT FROM (a.connected, a.suspect, a.incarnation, a.last_seen) ORDER BY a.agent_id FOR UPDATE OF a)"
         " UPDATE reconciler.agent a SET connected = c.connected, suspect = c.suspect, incarnation = c.incarnation, last_seen = c.last_seen FROM changed c WHERE a.agent_id = c.agent_id",

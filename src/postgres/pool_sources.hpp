@@ -25,6 +25,8 @@ struct NamedAgent {
 
 // An agent that was not seen for longer, that is not connected, and that no session names leaves the registry.
 inline constexpr Duration forgotten_after = hours(1);
+// One that its table heard of within this joins: less, so that who was forgotten does not come back at once.
+inline constexpr Duration joins_within = minutes(30);
 
 // The next page of the agents table, as its owner; `after`: the last id of the one before. Empty: that was the last.
 std::vector<NamedAgent> agents_page(const AttachedBinding&, const std::optional<std::string>& after, std::int64_t limit);

@@ -190,6 +190,7 @@ class PgStore final : public Store {
   void trip(const PassStart&, Time now, const ForcesDue&, const Trip&);
   void release_when_one_is_back(const PassStart&, Time now, Time tripped);
   std::vector<Event> leftovers(const std::vector<const Closing*>& closed);
+  bool is_due(const std::string& column);
   void read_agents_table();
   void count_loads();
   bool count_some(std::optional<std::string>& after);
@@ -205,6 +206,7 @@ class PgStore final : public Store {
   std::set<std::string> acted_;            // agents that ended something, as this pass found out
   std::map<std::string, Duration> scans_;  // what they took, by state; '' = the latest stops
   std::optional<std::int64_t> watched_;  // counted at most once a pass
+  Duration reading_{0};                  // that the agents table took
   bool by_allowance_ = false;            // this pass spends what reset_brake() let through, and nothing else
 };
 

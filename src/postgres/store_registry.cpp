@@ -38,6 +38,7 @@ std::vector<std::string> ids_of(const Rows& rows) {
 
 // At most twice an interval: last_seen is never older than one and a half then, where the agent is there.
 std::optional<std::vector<std::string>> PgStore::agents_to_ask(std::int64_t limit) {
+  if (is_due("registry_due")) read_agents_table();  // who joins is asked about at once
   const Time at = now();
   const Duration half = settings::interval() / 2;
   return transactions_.run("listing agents of pools", [&] {
@@ -76,6 +77,7 @@ void PgStore::note_agents(const std::vector<AgentAnswer>& listed) {
 
 // Rows of agents that are long gone stay in their table: only those that were heard of lately join.
 void PgStore::read_agents_table() {
+  const Time begun = now();
   for (std::optional<std::string> after;;) {
     const bool last = transactions_.run("reading the agents table", [&] {
       const std::vector<NamedAgent> page = agents_page(b_, after, page_size);
@@ -83,41 +85,43 @@ void PgStore::read_agents_table() {
       after = page.back().origin.id;
       std::vector<NamedAgent> there;
       for (const NamedAgent& agent : page)
-        if (agent.heartbeat && elapsed(*agent.heartbeat, now()) < forgotten_after) there.push_back(agent);
+        if (agent.heartbeat && elapsed(*agent.heartbeat, now()) < joins_within) there.push_back(agent);
       ours([&] {
         register_agents(b_, there, "table", now());
         update_agents(page, "table", now(), settings::interval() / 2);
       });
       return static_cast<std::int64_t>(page.size()) < page_size;
     });
-    if (last) return;
+    if (last) break;
   }
+  reading_ = elapsed(begun, now());
+}
+
+// A time far ahead was written before the clock was set back.
+bool PgStore::is_due(const std::string& column) {
+  return transactions_.run("looking whether the registry is due", [&] {
+    return ours([&] {
+      return query("SELECT coalesce(" + column + " <= $2 OR " + column + " > $2::timestamptz + interval '1 hour', true) FROM reconciler.binding_state WHERE binding_id = $1",
+                   {Param::integer(b_.binding.id), Param::time(now())})
+          .only()
+          .boolean(0);
+    });
+  });
 }
 
 void PgStore::refresh_registry() {
-  const auto due = [&](const char* what) {
-    return transactions_.run("looking whether the registry is due", [&] {
-      return ours([&] {
-        return query(std::string("SELECT coalesce(") + what + " <= $2 OR " + what + " > $2::timestamptz + interval '1 hour', true) FROM reconciler.binding_state WHERE binding_id = $1",
-                     {Param::integer(b_.binding.id), Param::time(now())})
-            .only()
-            .boolean(0);
-      });
-    });
-  };
   const Time begun = now();
-  if (due("registry_due")) {
-    read_agents_table();
+  if (is_due("registry_due")) {
     transactions_.run("keeping the registry of agents", [&] { ours([&] { follow_evidence(b_, settings::interval() / 2); }); });
     const std::vector<AttachedBinding> all = transactions_.run("reading bindings", [&] { return ours(bindings_with_agents); });
     if (!all.empty()) forget_agents(all);
     transactions_.run("keeping the registry of agents", [&] {
       ours([&] {
-        query("UPDATE reconciler.binding_state SET registry_due = $2 WHERE binding_id = $1", {Param::integer(b_.binding.id), Param::time(plus(now(), share * elapsed(begun, now())))});
+        query("UPDATE reconciler.binding_state SET registry_due = $2 WHERE binding_id = $1", {Param::integer(b_.binding.id), Param::time(plus(now(), share * (reading_ + elapsed(begun, now()))))});
       });
     });
   }
-  if (due("loads_due")) count_loads();
+  if (is_due("loads_due")) count_loads();
 }
 
 // In the order of their ids, for a second at most; the next pass goes on where this one ended.

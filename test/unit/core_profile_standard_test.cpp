@@ -80,6 +80,12 @@ TEST(Standard, ReadsAPage) {
   EXPECT_FALSE(read->agents[0].heartbeat);
   EXPECT_EQ(read->agents[1].status, Status::disconnected);
   EXPECT_EQ(read->agents[1].incarnation, "");
+  EXPECT_EQ(read->agents[0].pool, "p");
+  EXPECT_EQ(read->agents[0].platform, "");
+  EXPECT_EQ(read->agents[0].sessions, 3);
+  EXPECT_FALSE(read->agents[0].capacity) << "of another type: not said, and the agent is there all the same";
+  EXPECT_FALSE(read->agents[0].draining);
+  EXPECT_TRUE(read->agents[2].draining);
   EXPECT_EQ(read->agents[2].status, Status::connected) << "draining is connected";
   EXPECT_EQ(read->agents[2].incarnation, "7");
   EXPECT_EQ(read->agents[3].status, Status::unclear) << "a word from the future blinds us for this agent only";

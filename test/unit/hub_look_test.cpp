@@ -57,6 +57,15 @@ TEST_F(HubLook, OneListAnswersForAll) {
   EXPECT_EQ(hub->totals().failed, 0);
 }
 
+TEST_F(HubLook, TheListNamesThoseThatNobodyAskedAbout) {
+  FaultServer server(lists({.agents = {{"a", "connected"}, {"b", "disconnected"}, {"c", "draining"}}}));
+  auto hub = world.hub({server.url()});
+  const auto listed = hub->list();
+  ASSERT_EQ(listed.size(), 3u);
+  EXPECT_EQ(listed[0].id, "a");
+  EXPECT_TRUE(listed[2].draining);
+}
+
 TEST_F(HubLook, AnIncompleteListProvesNothingForTheAbsent) {
   FaultServer server(lists({.complete = false, .agents = {{"b", "disconnected"}}}));
   auto hub = world.hub({server.url()});

@@ -74,6 +74,16 @@ DROP FUNCTION bind;
 UPDATE reconciler.binding SET related = '{"commands": []}' WHERE table_name = 'garbled';
 END
 
+# Columns of pools, of which releases before 0.5.0 knew nothing.
+my $pooled = <<'END';
+CREATE TABLE agents (agent_id text, last_heartbeat timestamptz, platform text, capacity jsonb);
+CREATE TABLE pooled (LIKE sessions);
+ALTER TABLE pooled ADD agent_pool text, ADD region jsonb;
+INSERT INTO reconciler.binding (sessions, schema_name, table_name, preset, mode, columns, related, terminal_states, armed_system, armed_database, armed_name)
+  SELECT 'pooled', 'public', 'pooled', 'standard', 'observe', '{"key": "id", "state": "state", "agent": "agent_id"}',
+    '{"agents": {"table": "public.agents", "columns": {"id": "agent_id", "heartbeat": "last_heartbeat"}}}', '{terminated}', h.* FROM reconciler.server_identity() AS h;
+END
+
 # A library that has that version written in it takes the installed one's place.
 sub with_library_of
 {
@@ -110,10 +120,13 @@ for my $version (map { $_->[1] } @scripts)
 	$r->node->psql($name, "SELECT attach_sessions('sessions')", stderr => \my $said);
 	like($said, qr/ERROR:  the library in memory is of version \Q$newest\E, the extension in this database of version \Q$version\E\nHINT:  Run ALTER EXTENSION session_reconciler UPDATE/,
 		"$version: until it is upgraded attach_sessions() says so");
-	# From 0.4.0 on a trigger asks the library, which is too new here.
-	$r->do("SET session_replication_role = replica; $closed; RESET session_replication_role");
-	my $maps_agents = $version !~ /^0\.[123]\./;
+	# From 0.4.0 on a trigger asks the library, which is too new here, and the agents of commands are mapped.
+	my $maps_agents = $version ge '0.4.0';
+	$r->do('SET session_replication_role = replica');
+	$r->do($closed);
 	$r->do($other_bindings) unless $maps_agents;
+	$r->do($pooled);
+	$r->do('RESET session_replication_role');
 	with_library_of('0.0.1', sub {
 		$r->node->psql($name, 'ALTER EXTENSION session_reconciler UPDATE', stderr => \$said);
 		like($said, qr/ERROR:  the library in memory is of version 0\.0\.1.*\nHINT:  Restart the server/, '... and with an old library in memory the upgrade does');
@@ -124,6 +137,8 @@ for my $version (map { $_->[1] } @scripts)
 	grant_levels();
 	is($r->one("SELECT string_agg(table_name || ' ' || (related->'commands'->'columns'->>'agent'), ', ') FROM reconciler.binding"), 'named agent_id',
 		'... the agent of commands is mapped where attach_sessions() would have found it') unless $maps_agents;
+	is($r->one("SELECT concat_ws(' ', columns - 'key' - 'state' - 'agent', related->'agents'->'columns') FROM reconciler.binding WHERE table_name = 'pooled'"),
+		'{"pool": "agent_pool"} {"id": "agent_id", "capacity": "capacity", "platform": "platform", "heartbeat": "last_heartbeat"}', '... so are columns of pools');
 	$r->do("DELETE FROM reconciler.binding WHERE table_name <> 'sessions'");
 	$r->do('UPDATE reconciler.binding SET guard_terminal = true');
 	is($r->do("UPDATE sessions SET state = 'running'") + 0, 0, '... what it closed is guarded');

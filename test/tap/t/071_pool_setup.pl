@@ -5,6 +5,7 @@ use warnings FATAL => 'all';
 
 use FindBin;
 use lib "$FindBin::Bin/..";
+use JSON::PP ();
 use Reconciler;
 use Reconciler::StreamSpace;
 use Test::More;
@@ -103,4 +104,28 @@ for my $variant ('a', 'b')
 	is($r->one('SELECT count(*) FROM reconciler.agent_evidence WHERE agent_id IN (?, ?)', $newer, 'k8s-east'), 0, '... with what was known of it');
 	$r->node->stop;
 }
+
+# A hub that lists its agents: those that are there join, by ten thousands.
+my $r = Reconciler->new('pools_listed', preload => '');
+my $hub = $r->hub('hub', '--profile', 'standard');
+$r->sessions_at($hub, { pools => JSON::PP::true });
+$hub->control('fake_agents', { prefix => 'blue-', count => 10000, pool => 'blue', region => 'eu', capacity => 5 });
+$hub->control('fake_agents', { ids => ['drains'], pool => 'blue', region => 'eu', status => 'draining' });
+$hub->control('fake_agents', { ids => ['not-there'], pool => 'blue', region => 'eu', status => 'disconnected' });
+$r->pass;
+is($r->one("SELECT concat_ws(' ', count(*), count(*) FILTER (WHERE connected), count(*) FILTER (WHERE capacity = 5), min(source)) FROM reconciler.agent WHERE agent_id LIKE 'blue-%'"), '10000 10000 10000 hub', 'who is listed joins');
+is($r->one("SELECT connected || ' ' || drain_moves || ' ' || drain_reason FROM reconciler.agent WHERE agent_id = 'drains' AND draining IS NOT NULL"), 'true false as its hub says', 'one that drains is connected, and gets no new work');
+is($r->one("SELECT count(*) FROM reconciler.agent WHERE agent_id = 'not-there'"), 0, 'one that is not connected does not join');
+$hub->control('fake_agents', { ids => ['drains'], pool => 'blue', region => 'eu' });
+$hub->control('fake_agents', { prefix => 'blue-', count => 1, pool => 'blue', region => 'eu', capacity => 5, status => 'disconnected' });
+$r->live_through(120);
+ok(!$r->one("SELECT draining FROM reconciler.agent WHERE agent_id = 'drains'"), 'who drains no more does not');
+is($r->one('SELECT string_agg(agent_id, \',\') FROM reconciler.agent WHERE NOT connected'), 'blue-1', 'who is gone is not connected');
+ok($r->one("SELECT min(last_seen) > reconciler.clock() - interval '2 minutes' FROM reconciler.agent WHERE connected"), 'the others were seen within two intervals');
+note('the last pass over 10,000 agents took ' . $r->one('SELECT last_pass_took FROM reconciler.binding_state'));
+my $rows = $r->one('SELECT sum(xmin::text::bigint) FROM reconciler.agent');
+$r->pass;
+is($r->one('SELECT sum(xmin::text::bigint) FROM reconciler.agent'), $rows, 'a pass that finds nothing new writes nothing');
+note('one that finds nothing new ' . $r->one('SELECT last_pass_took FROM reconciler.binding_state'));
+$r->node->stop;
 done_testing();
