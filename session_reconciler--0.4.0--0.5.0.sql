@@ -548,19 +548,3 @@ BEGIN
   END IF;
 END $$;
 COMMENT ON FUNCTION reconciler.grant_tables(text, text, boolean) IS 'The tables of a level: SELECT on all for viewer and above; for admin also policies, limits of bindings and timeouts of hubs.';
-
--- Who has a level has what is new in it. Each level is told by a function of it.
-DO $$
-DECLARE
-  held record;
-  callable regprocedure;
-BEGIN
-  FOR held IN SELECT l.level, a.grantee::regrole::text AS role
-                FROM (VALUES (1, 'viewer', '@extschema@.stuck_sessions'::regproc), (2, 'operator', '@extschema@.hold_session'), (3, 'admin', '@extschema@.attach_sessions'), (4, 'evidence', '@extschema@.agent_connected')) AS l(n, level, shows)
-                  JOIN pg_proc AS p ON p.oid = l.shows, aclexplode(p.proacl) AS a WHERE a.grantee <> a.grantor ORDER BY l.n LOOP
-    FOR callable IN SELECT reconciler.granted_functions(held.level, false) LOOP
-      EXECUTE format('GRANT EXECUTE ON ROUTINE %s TO %s', callable, held.role);
-    END LOOP;
-    PERFORM reconciler.grant_tables(held.role, held.level, true);
-  END LOOP;
-END $$;

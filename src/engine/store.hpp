@@ -169,16 +169,16 @@ class Store {
   virtual Paced take_pace(Losses, std::int64_t wanted) = 0;
 
   // The pools of these sessions, by key; absent: none. Where the binding's `pools` is on.
-  virtual std::map<std::string, Pooled> pools_of(const std::vector<const Tracked*>&) = 0;
+  virtual std::map<std::string, Pooled> pools_of(const std::vector<const Tracked*>&) { return {}; }
   // Agents that take sessions of a pool, the least loaded first, at most `limit`: of the pool, then of those that can do the same.
-  virtual std::vector<Taker> takers(int pool, std::int64_t limit) = 0;
+  virtual std::vector<Taker> takers(int /*pool*/, std::int64_t /*limit*/) { return {}; }
   // The next sessions of agents that are being emptied: drained, or lost with what they ran living on.
-  virtual std::vector<Tracked> scan_leaving(Cursor&) = 0;
+  virtual std::vector<Tracked> scan_leaving(Cursor& cursor) { return cursor.done = true, std::vector<Tracked>(); }
   // Writes the new agent where the row still is what the verdict rested on and that agent has room, with event, audit row
   // and loads in one transaction.
-  virtual Finished hand_over(const PassStart&, const std::vector<Handover>&) = 0;
+  virtual Finished hand_over(const PassStart&, const std::vector<Handover>&) { return {}; }
   // Agents whose last session has left them are drained.
-  virtual void note_drained(const PassStart&) = 0;
+  virtual void note_drained(const PassStart&) {}
 
   // Remembers which incarnation of its agent has each of these sessions.
   virtual void note_incarnations(const std::vector<const Tracked*>&) = 0;

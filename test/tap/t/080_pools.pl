@@ -9,7 +9,7 @@ use Test::More;
 
 my $r = Reconciler->new('pools', extension => 0);
 
-my ($old, $new) = ('k8s-prod-streamspace-agent-7c9f8b6d5f-abcde', 'k8s-prod-streamspace-agent-5d8c7f9b64-x2x4z');
+my ($old, $new) = ('k8s-prod-streamspace-agent-7c9f8b6d5f-bcdfg', 'k8s-prod-streamspace-agent-5d8c7f9b64-x2x4z');
 
 sub incidents
 {
