@@ -8,7 +8,6 @@ namespace {
 
 const char* const no_agent = "no session's agent is known: nothing is retried, and nothing is closed because its agent has gone";
 const char* const no_age = "a session's age counts from when the reconciler first sees it";
-const char* const one_platform = "a session's pool is told by its name alone";
 const char* const in_events = "kept in reconciler.event instead";
 
 std::vector<WantedColumn> session_columns(std::vector<const char*> agent, std::vector<const char*> runtime, std::vector<const char*> created,
@@ -23,9 +22,9 @@ std::vector<WantedColumn> session_columns(std::vector<const char*> agent, std::v
           {.role = "updated", .names = {"updated_at"}, .use = ColumnUse::instant, .written = true, .without = "nothing says in the row when it was changed"},
           {.role = "reason", .names = {"termination_reason"}, .use = ColumnUse::words, .written = true, .without = closing_advice},
           {.role = "closed", .names = {"terminated_at"}, .use = ColumnUse::instant, .written = true, .without = closing_advice},
-          {.role = "pool", .names = of_pools("agent_pool"), .use = ColumnUse::words, .written = true, .without = "a session is of its agent's pool, or of the one in reconciler.session_pool"},
-          {.role = "platform", .names = of_pools("platform"), .use = ColumnUse::words, .written = true, .without = one_platform},
-          {.role = "region", .names = of_pools("region"), .use = ColumnUse::words, .written = true, .without = one_platform}};
+          {.role = "pool", .names = of_pools("agent_pool"), .use = ColumnUse::words, .written = true},
+          {.role = "platform", .names = of_pools("platform"), .use = ColumnUse::words, .written = true},
+          {.role = "region", .names = of_pools("region"), .use = ColumnUse::words, .written = true}};
 }
 
 WantedTable agents() {
