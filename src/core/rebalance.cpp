@@ -129,7 +129,7 @@ bool balanced(const std::vector<AgentLoad>& agents) {
 
 }  // namespace
 
-std::vector<Move> plan_rebalance(const std::vector<AgentLoad>& agents) {
+std::vector<BalancingMove> plan_rebalance(const std::vector<AgentLoad>& agents) {
   if (balanced(agents)) return {};
   Window window = best_window(agents, false);
   if (!misfit(agents, window).possible) window = best_window(agents, true);
@@ -146,7 +146,7 @@ std::vector<Move> plan_rebalance(const std::vector<AgentLoad>& agents) {
   }
   const std::vector<std::size_t> from = turns(agents, -1, wrong.moves(), leave, may_leave);
   const std::vector<std::size_t> to = turns(agents, +1, static_cast<std::int64_t>(from.size()), come, may_come);
-  std::vector<Move> moves;
+  std::vector<BalancingMove> moves;
   for (std::size_t i = 0; i < std::min(from.size(), to.size()); ++i)
     if (from[i] != to[i]) moves.push_back({from[i], to[i]});
   return moves;

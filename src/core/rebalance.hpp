@@ -16,12 +16,12 @@ struct AgentLoad {
   std::int64_t movable = 0;  // of its load
 };
 
-struct Move {
+struct BalancingMove {
   std::size_t from = 0, to = 0;  // into the agents
 };
 
 // Never over a capacity, never more than is movable. Where capacities are so small that no distribution is balanced, every
 // agent ends within one session of its share. Empty: nothing is to be done, or nothing can be.
-std::vector<Move> plan_rebalance(const std::vector<AgentLoad>&);
+std::vector<BalancingMove> plan_rebalance(const std::vector<AgentLoad>&);
 
 }  // namespace reconciler

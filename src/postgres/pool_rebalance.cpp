@@ -83,7 +83,7 @@ class Rebalance {
     for (bool short_of = true; short_of;) {
       moves_ = plan_rebalance(agents_);
       std::vector<std::int64_t> leave(agents_.size());
-      for (const Move& move : moves_) ++leave[move.from];
+      for (const BalancingMove& move : moves_) ++leave[move.from];
       short_of = false;
       for (std::size_t i = 0; i < agents_.size(); ++i) {
         if (leave[i] > static_cast<std::int64_t>(sessions_[i].size())) find_sessions(i, leave[i]);
@@ -100,7 +100,7 @@ class Rebalance {
       query("DELETE FROM reconciler.planned_move m USING reconciler.agent a WHERE a.agent_id = m.from_agent AND a.pool_id = $1", {Param::integer(pool.id)});
       for (const AttachedBinding& b : bindings_) {
         std::vector<std::string> sessions, from, to;
-        each([&](const Candidate& session, const Move& move) {
+        each([&](const Candidate& session, const BalancingMove& move) {
           if (session.binding == &b) sessions.push_back(session.session), from.push_back(agents_[move.from].id), to.push_back(agents_[move.to].id);
         });
         if (sessions.empty()) continue;
@@ -114,7 +114,7 @@ class Rebalance {
   }
 
   void show(SqlTable& out, bool dry_run) {
-    each([&](const Candidate& session, const Move& move) {
+    each([&](const Candidate& session, const BalancingMove& move) {
       const AttachedBinding& b = *session.binding;
       out.add({session.session, b.binding.name, agents_[move.from].id, agents_[move.to].id, dry_run ? "would_move" : "planned",
                b.mode == Mode::enforce ? "" : std::string("its table is in mode ") + to_string(b.mode) + ": nothing moves before set_mode('enforce', …)"});
@@ -164,13 +164,13 @@ class Rebalance {
   template <class Do>
   void each(Do&& act) const {
     std::vector<std::size_t> next(agents_.size());
-    for (const Move& move : moves_) act(sessions_[move.from][next[move.from]++], move);
+    for (const BalancingMove& move : moves_) act(sessions_[move.from][next[move.from]++], move);
   }
 
   std::vector<AgentLoad> agents_;
   std::vector<AttachedBinding> bindings_;
   std::vector<std::vector<Candidate>> sessions_;  // by agent, as many as were wanted of it
-  std::vector<Move> moves_;
+  std::vector<BalancingMove> moves_;
 };
 
 }  // namespace

@@ -18,7 +18,7 @@ constexpr OptionSpec known_options[] = {
 
 bool blank(const std::string& text) { return text.find_first_not_of(" \t\n") == std::string::npos; }
 
-std::optional<std::string> image(const PoolName& pool) {
+std::optional<std::string> image(const PoolKey& pool) {
   const Rows rows = query("SELECT to_jsonb(p)::text FROM reconciler.agent_pool p WHERE (p.platform, p.region, p.name) = ($1, $2, $3)",
                           {Param::text(pool.platform), Param::text(pool.region), Param::text(pool.name)});
   return rows.empty() ? std::nullopt : std::optional(rows[0].text(0));
@@ -28,7 +28,7 @@ std::optional<std::string> image(const PoolName& pool) {
 
 Options pool_options(const std::string& json) { return Options(json, known_options, "create_agent_pool()"); }
 
-std::string shown(const PoolName& pool) {
+std::string shown(const PoolKey& pool) {
   std::string name;
   for (const std::string& part : {pool.platform, pool.region})
     if (!part.empty()) name += part + "/";
@@ -57,7 +57,7 @@ UserError unknown_agent(const std::string& agent) {
   return UserError("P0002", "agent \"" + agent + "\" is in no pool", "register_agent() puts it into one.", "Ids are compared with case.");
 }
 
-int set_pool(const PoolName& pool, const Options& options, const char* by) {
+int set_pool(const PoolKey& pool, const Options& options, const char* by) {
   if (blank(pool.name)) throw UserError("22023", "a pool needs a name", "For instance 'default'.");
   check_capacity(options.integer("default_capacity"), "option \"default_capacity\"");
   const std::string actor = acting_role();

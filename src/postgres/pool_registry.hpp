@@ -12,15 +12,15 @@
 
 namespace reconciler {
 
-struct PoolName { std::string name, platform, region; };
+struct PoolKey { std::string name, platform, region; };
 
 // Makes a pool, or gives the one of that name those of the options that are given. Returns its number. What changes is an
 // event; `by`: the function that was called. UserError 22023.
-int set_pool(const PoolName&, const Options&, const char* by);
+int set_pool(const PoolKey&, const Options&, const char* by);
 // Options of create_agent_pool(), read from JSON.
 Options pool_options(const std::string& json);
 // "kubernetes/eu/default": how messages name a pool.
-std::string shown(const PoolName&);
+std::string shown(const PoolKey&);
 // What a person may choose from, for hints.
 std::string pools_there_are();
 

@@ -20,8 +20,8 @@ double spread(const Agents& agents) {
   return fullness(*high) - fullness(*low);
 }
 
-Agents moved(Agents agents, const std::vector<Move>& moves) {
-  for (const Move& m : moves) --agents[m.from].load, ++agents[m.to].load;
+Agents moved(Agents agents, const std::vector<BalancingMove>& moves) {
+  for (const BalancingMove& m : moves) --agents[m.from].load, ++agents[m.to].load;
   return agents;
 }
 
