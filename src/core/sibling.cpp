@@ -91,7 +91,7 @@ Answer sibling_due(const Facts& f, std::string* why) {
   const auto open = open_command(f);
   // What its own agent has of ours is nothing to wait for once that is gone. A try that is on its way is.
   const bool on_its_way = episode.lease_until && *episode.lease_until > f.now;
-  if (open && (on_its_way || !is_gone(f))) return {};
+  if (open && (on_its_way || agent_presence(f) == Presence::present)) return {};
   // The backoff of tries that its own agent did not answer is not that of others.
   const Time due = episode.sent_to ? not_before(f) : f.now;
   if (due > f.now)

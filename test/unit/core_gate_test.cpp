@@ -101,9 +101,9 @@ TEST(Gate, ARowThatCouldNotBeWrittenRestsForAnHour) {
   episode.write_failed = noon - minutes(20), episode.write_error = "not this one";
   for (const Action action : every_action) {
     const Gated gated = gate(verdict(action), nullptr, episode, open_gates(), noon);
-    const bool closes = action == Action::finalize || action == Action::force;
-    EXPECT_EQ(gated.by, closes ? Blocked::quarantine : Blocked::none) << to_string(action);
-    if (!closes) continue;
+    const bool writes = action == Action::finalize || action == Action::force || action == Action::reassign;
+    EXPECT_EQ(gated.by, writes ? Blocked::quarantine : Blocked::none) << to_string(action);
+    if (!writes) continue;
     EXPECT_EQ(gated.until, noon + minutes(40));
     EXPECT_EQ(gated.text, "its row could not be written 00:20:00 ago: not this one");
   }
@@ -113,11 +113,12 @@ TEST(Gate, ARowThatCouldNotBeWrittenRestsForAnHour) {
   EXPECT_EQ(gate(verdict(Action::force), nullptr, episode, open_gates(), noon + minutes(40)).by, Blocked::none);
 }
 
-TEST(Gate, GraceHoldsForcesOnly) {
+// A hub that has just started knows few agents: they are not to take over from all others.
+TEST(Gate, GraceHoldsForcesAndReassignments) {
   Gates gates = open_gates();
   gates.grace_until = noon + tick;
   for (const Action action : every_action)
-    EXPECT_EQ(by(action, gates), action == Action::force ? Blocked::start_grace : Blocked::none) << to_string(action);
+    EXPECT_EQ(by(action, gates), action == Action::force || action == Action::reassign ? Blocked::start_grace : Blocked::none) << to_string(action);
   EXPECT_EQ(gate(verdict(Action::force), nullptr, untroubled, gates, noon).until, noon + tick);
   gates.grace_until = noon;
   EXPECT_EQ(by(Action::force, gates), Blocked::none);

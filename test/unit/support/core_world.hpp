@@ -77,6 +77,7 @@ struct World {
   std::optional<AgentEvidence> evidence;
   std::optional<CommandHistory> commands = CommandHistory{};
   std::optional<Hold> hold;
+  std::optional<PoolFacts> pool;
   EvidenceLimits limits;
   Time now = noon;
 
@@ -112,6 +113,10 @@ struct World {
     commands->newest_other = Command{"c-other", std::move(action), "pending", created, {}, {}, {}, {}};
     return *commands->newest_other;
   }
+  // Its pool has another agent that takes it, or none.
+  void in_pool(std::optional<std::string> taker, bool runtimes_outlive = true) {
+    pool = PoolFacts{.name = "kubernetes/eu/desks", .runtimes_outlive_agents = runtimes_outlive, .taker = std::move(taker), .none_because = "every other agent of its pool is full"};
+  }
   // In the state of that policy, and its agent there.
   void in(Policy which) {
     session.state = which.state;
@@ -120,7 +125,7 @@ struct World {
   Facts facts() const {
     return {.session = session, .episode = episode, .policy = policy ? &*policy : nullptr, .terminal = terminal,
             .agent_mapped = agent_mapped, .hub_set = hub_set, .agent = evidence ? &*evidence : nullptr,
-            .commands = commands ? &*commands : nullptr, .hold = hold ? &*hold : nullptr, .limits = limits, .now = now};
+            .commands = commands ? &*commands : nullptr, .hold = hold ? &*hold : nullptr, .pool = pool ? &*pool : nullptr, .limits = limits, .now = now};
   }
   Verdict verdict() const { return judge(facts()); }
   bool stuck() const { return is_stuck(facts(), verdict()); }
