@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/rules.hpp"
+#include "core/text.hpp"
 #include "engine/facts.hpp"
 
 namespace reconciler {
@@ -134,6 +135,26 @@ void Pass::sweep_leaving() {
     if (!batch.empty()) handle(batch, Sweep::leaving);
   }
   store_.note_drained(start_);
+  if (start_.gates.mode == Mode::enforce && !start_.gates.paused && !start_.gates.grace_until) carry_out_plan();
+}
+
+// What rebalance_pool() planned, at most 50 sessions a second: whoever sees that it was wrong can still stop most of it.
+void Pass::carry_out_plan() {
+  for (;;) {
+    const std::vector<Planned> planned = store_.take_planned(50);
+    if (planned.empty()) return;
+    std::vector<Handover> moves;
+    for (const Planned& one : planned) {
+      Verdict verdict;
+      verdict.rule = "operator", verdict.action = Action::reassign, verdict.reason = "rebalanced", verdict.to_agent = one.to_agent;
+      verdict.text = cat({one.actor, " called rebalance_pool()"});
+      moves.push_back({&one.tracked, verdict, evidence_json(facts_of(store_.binding(), observer_, one.tracked, hub_ != nullptr, store_.now()), verdict)});
+    }
+    end_.reassigned += store_.hand_over(start_, moves).closed;
+    if (most_waiting_ < seconds(1)) return due_at(store_.now() + seconds(1));
+    most_waiting_ -= seconds(1);
+    waiter_.wait(-1, seconds(1));
+  }
 }
 
 void Pass::sweep_owed() {

@@ -34,6 +34,7 @@ class Pass {
   void sweep_completed();
   void sweep_owed();
   void sweep_leaving();
+  void carry_out_plan();
   void refresh_registry();
   // A copy whose identity is not confirmed asks nobody.
   bool may_ask() const { return start_.gates.identity_confirmed && !start_.gates.safe_mode; }

@@ -98,6 +98,11 @@ struct Handover {
   std::string evidence;
 };
 
+struct Planned {
+  Tracked tracked;
+  std::string to_agent, actor;
+};
+
 struct PassEnd {
   std::int64_t scanned = 0, stuck = 0, retried = 0, reassigned = 0, finalized = 0, forced = 0, quarantined = 0, skipped = 0;
   std::int64_t hub_requests = 0, hub_failed = 0;
@@ -189,9 +194,9 @@ class Store {
   virtual void note_agents(const std::vector<AgentAnswer>&) {}
   // Brings the registry up to what the agents table, our own looks and the sessions say.
   virtual void refresh_registry() {}
-  struct PlannedMove { std::string session, from, to, actor; };
-  // What rebalance_pool() wants moved, oldest first.
-  virtual std::vector<PlannedMove> planned_moves(std::int64_t /*limit*/) { return {}; }
+  // The next sessions that rebalance_pool() wants on another agent, oldest plan first; they leave the plan. Left out: what has
+  // changed since, is held, or would go to an agent that takes nothing now.
+  virtual std::vector<Planned> take_planned(std::int64_t /*limit*/) { return {}; }
   // observe mode: notes what would have been done. Any mode: a contradiction, where the verdict is to wait.
   virtual void note_would(const PassStart&, const std::vector<Closing>&) = 0;
 };

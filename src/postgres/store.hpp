@@ -111,7 +111,7 @@ class PgStore final : public Store {
   std::optional<std::vector<std::string>> agents_to_ask(std::int64_t limit) override;
   void note_agents(const std::vector<AgentAnswer>&) override;
   void refresh_registry() override;
-  std::vector<PlannedMove> planned_moves(std::int64_t limit) override;
+  std::vector<Planned> take_planned(std::int64_t limit) override;
 
   void act_as(std::string actor) { actor_ = std::move(actor); }  // instead of 'session_reconciler'
   void freeze(Time at) { frozen_ = at; }                          // what-if: now() is this

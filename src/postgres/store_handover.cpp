@@ -1,4 +1,6 @@
 // Other agents of a session's pool, and the sessions that they get.
+#include <algorithm>
+
 #include "core/json.hpp"
 #include "postgres/pool_agents.hpp"
 #include "postgres/pool_moves.hpp"
@@ -159,6 +161,39 @@ Store::Finished PgStore::hand_over_once(const PassStart& pass, const std::vector
     done.closed = static_cast<std::int64_t>(images.size());
     done.skipped = static_cast<std::int64_t>(moves.size() - images.size());
     return done;
+  });
+}
+
+std::vector<Planned> PgStore::take_planned(std::int64_t limit) {
+  return transactions_.run("reading planned moves", [&] {
+    std::map<std::string, Planned> by_key;
+    std::map<std::string, std::string> from;
+    std::vector<std::string> keys;
+    ours([&] {
+      for (Rows::Row row : query("WITH next AS (SELECT m.* FROM reconciler.planned_move m WHERE m.binding_id = $1 ORDER BY m.planned_at, m.session_id LIMIT $2 FOR UPDATE SKIP LOCKED),"
+                                 " taken AS (DELETE FROM reconciler.planned_move m USING next n WHERE m.binding_id = n.binding_id AND m.session_id = n.session_id)"
+                                 " SELECT n.session_id, n.from_agent, n.to_agent, n.actor FROM next n JOIN reconciler.agent a ON a.agent_id = n.to_agent"
+                                 " WHERE a.connected AND a.approved AND NOT a.suspect AND a.draining IS NULL",
+                                 {Param::integer(b_.binding.id), Param::integer(limit)})) {
+        keys.push_back(row.text("session_id"));
+        by_key[keys.back()] = {{}, row.text("to_agent"), row.text("actor")};
+        from[keys.back()] = row.text("from_agent");
+      }
+    });
+    std::vector<Planned> planned;
+    if (keys.empty()) return planned;
+    std::vector<Tracked> batch = theirs([&] { return track(query_batch(sql_.sessions(), {Param::texts(keys)})); });
+    load_episodes(batch);
+    for (Tracked& tracked : batch) {
+      const std::string& state = tracked.session.state;
+      const auto& commanded = b_.mapping.commanded_states;
+      const bool waits = std::find(commanded.begin(), commanded.end(), state) != commanded.end();
+      if (tracked.session.agent != from[tracked.session.key] || waits || b_.binding.terminal(state) || tracked.hold) continue;
+      Planned& one = by_key.at(tracked.session.key);
+      one.tracked = std::move(tracked);
+      planned.push_back(std::move(one));
+    }
+    return planned;
   });
 }
 

@@ -135,7 +135,7 @@ void PgStore::end_pass(const PassStart& start, const PassEnd& end) {
       nlohmann::json stuck = nlohmann::json::object();
       for (const auto& [state, n] : end.stuck_by_state) stuck[state] = n;
       const std::string stuck_text = stuck.dump();
-      const std::int64_t acted = end.retried + end.finalized + end.forced + end.quarantined;
+      const std::int64_t acted = end.retried + end.finalized + end.forced + end.quarantined + end.reassigned;
       // The worker then rests for 50 times as long: 2 % of a core.
       const Duration unserved = unserved_scans(), rest = 50 * unserved, usual = settings::interval();
       const bool none = unserved == Duration(0);

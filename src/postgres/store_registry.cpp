@@ -192,15 +192,4 @@ void PgStore::forget_agents(const std::vector<AttachedBinding>& all) {
   }
 }
 
-std::vector<Store::PlannedMove> PgStore::planned_moves(std::int64_t limit) {
-  return transactions_.run("reading planned moves", [&] {
-    return ours([&] {
-      std::vector<PlannedMove> moves;
-      for (Rows::Row row : query("SELECT session_id, from_agent, to_agent, actor FROM reconciler.planned_move WHERE binding_id = $1 ORDER BY planned_at, session_id LIMIT $2", {Param::integer(b_.binding.id), Param::integer(limit)}))
-        moves.push_back({row.text("session_id"), row.text("from_agent"), row.text("to_agent"), row.text("actor")});
-      return moves;
-    });
-  });
-}
-
 }  // namespace reconciler
