@@ -644,3 +644,6 @@ REVOKE ALL ON FUNCTION reconciler_metrics() FROM PUBLIC;
 COMMENT ON FUNCTION reconciler_metrics() IS
   'Metrics of every attached table, one row per sample; each has the label table. Counters are exact and start at attach_sessions(); those that never counted are there as 0. A reason that is neither built in nor in a policy counts as other. Units: seconds.';
 
+COMMENT ON FUNCTION undo_event(bigint, interval) IS
+  'Puts back what a finalize, a force or a reassign wrote, if the row still is what it left, and holds the session for hold_for. outcome: undone, changed (the row is different now), missing, not_undoable, already_undone. Error: a copy whose identity is not confirmed (55000).';
+COMMENT ON FUNCTION undo_pass(bigint, interval) IS 'undo_event() for everything that one pass closed or gave to another agent.';

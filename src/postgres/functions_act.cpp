@@ -64,7 +64,8 @@ std::vector<Undoable> closings(const char* where, std::int64_t id) {
 using Outcome = std::pair<std::string, std::string>;
 
 Outcome put_back(const Undoable& e, Duration hold_for) {
-  if ((e.kind != "finalize" && e.kind != "force") || e.before.empty()) return {"not_undoable", e.kind == "reassign" || e.kind == "resource_reported" ? "only closings are put back" : "an event of kind " + e.kind + " wrote no session's row"};
+  if ((e.kind != "finalize" && e.kind != "force" && e.kind != "reassign") || e.before.empty())
+    return {"not_undoable", e.kind == "resource_reported" ? "what was reported is not put back: report it again" : "an event of kind " + e.kind + " wrote no session's row"};
   const std::string actor = acting_role();
   AttachedBinding b;
   bool done_before = false;
@@ -109,6 +110,7 @@ Outcome put_back(const Undoable& e, Duration hold_for) {
                  {{.session = e.session, .kind = "undo", .from_state = e.to_state, .to_state = e.from_state, .reason = why, .rule = "operator",
                    .evidence = evidence, .before = e.after, .after = rows[0].jsonb("after")}});
   });
+  if (e.kind == "reassign") return {"undone", "session \"" + e.session + "\" has the agent again that it had, held until " + time_cell(now + hold_for)};
   return {"undone", "session \"" + e.session + "\" is " + e.from_state + " again, held until " + time_cell(now + hold_for)};
 }
 
@@ -193,7 +195,7 @@ RECONCILER_SQL_FUNCTION(undo_pass) {
   SqlTable table(fcinfo);
   const Duration hold = hold_of(fcinfo, 1);
   const std::int64_t pass = sql_int(fcinfo, 0);
-  const auto events = closings("pass_id = $1 AND kind IN ('finalize', 'force')", pass);
+  const auto events = closings("pass_id = $1 AND kind IN ('finalize', 'force', 'reassign')", pass);
   if (events.empty()) notice("no event says that pass " + std::to_string(pass) + " closed a session", "The number is pass_id in reconciler.event.");
   for (const Undoable& e : events) {
     const Outcome outcome = put_back(e, hold);

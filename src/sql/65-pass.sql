@@ -63,9 +63,9 @@ CREATE FUNCTION undo_event(event_id bigint, hold_for interval DEFAULT '1 hour') 
   LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_undo_event';
 REVOKE ALL ON FUNCTION undo_event(bigint, interval) FROM PUBLIC;
 COMMENT ON FUNCTION undo_event(bigint, interval) IS
-  'Puts back what a finalize or force wrote, if the row still is what it left, and holds the session for hold_for. outcome: undone, changed (the row is different now), missing, not_undoable, already_undone. Error: a copy whose identity is not confirmed (55000).';
+  'Puts back what a finalize, a force or a reassign wrote, if the row still is what it left, and holds the session for hold_for. outcome: undone, changed (the row is different now), missing, not_undoable, already_undone. Error: a copy whose identity is not confirmed (55000).';
 
 CREATE FUNCTION undo_pass(pass_id bigint, hold_for interval DEFAULT '1 hour') RETURNS TABLE (event_id bigint, outcome text, detail text)
   LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_undo_pass';
 REVOKE ALL ON FUNCTION undo_pass(bigint, interval) FROM PUBLIC;
-COMMENT ON FUNCTION undo_pass(bigint, interval) IS 'undo_event() for everything that one pass closed.';
+COMMENT ON FUNCTION undo_pass(bigint, interval) IS 'undo_event() for everything that one pass closed or gave to another agent.';
