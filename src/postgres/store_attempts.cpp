@@ -249,6 +249,7 @@ void PgStore::record_once(const PassStart& pass, const std::vector<Attempt>& att
     std::map<std::string, Image> images;
     if (!moves.empty()) images = write_agents(pass, moves, now());
     ours([&] {
+      settle_room(attempts, images);  // agents before episodes, as everybody locks them
       const Time at = now();
       std::vector<const Attempt*> ordered;
       for (const Attempt& attempt : attempts) ordered.push_back(&attempt);
@@ -298,7 +299,6 @@ void PgStore::record_once(const PassStart& pass, const std::vector<Attempt>& att
       for (Rows::Row row : recorded) count(b_.binding.id, "reconciler_retries_total", row.text("label"), static_cast<double>(row.integer("n")));
       if (!recorded.empty()) announce(b_, pass.pass_id, recorded[0].integer("first"), recorded[0].integer("last"));
       settle_accepted(pass, ordered, at);
-      settle_room(attempts, images);
       note_handed_over(pass, moves, images, at);
     });
   });
