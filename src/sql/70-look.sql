@@ -78,7 +78,7 @@ CREATE FUNCTION reconciler_metrics()
     (24, 'reconciler_hub_requests_failed_total', 'counter', 'Requests to the hub without a proper answer.'),
     (25, 'reconciler_agents_suspect', 'gauge', 'Agents that accept commands and end none of them.'),
     (26, 'reconciler_guarded_total', 'counter', 'Late writes that the guard refused; one that is repeated counts once until its agent has got a stop.'),
-    (27, 'reconciler_reassigned_total', 'counter', 'Sessions given to another agent of their pool because theirs is lost, drained or does not do it.')
+    (27, 'reconciler_reassigned_total', 'counter', 'Sessions that passes gave to another agent of their pool.')
   ), tables AS MATERIALIZED (
     SELECT b.*, jsonb_build_object('table', format('%I.%I', b.schema_name, b.table_name)) AS label, s.stuck, s.hub_up, s.safe_mode_since,
            s.last_success_at, k.tripped, k.tripped_due, k.slowed, reconciler.armed_here(b.binding_id) AS armed, reconciler.worker_pid() IS NOT NULL AS worker
@@ -99,8 +99,8 @@ CREATE FUNCTION reconciler_metrics()
     UNION ALL SELECT t.binding_id, 'reconciler_retries_total', 'outcome', o.outcome FROM tables AS t
       CROSS JOIN unnest(ARRAY['accepted', 'completed', 'failed', 'rejected', 'session_gone', 'not_connected', 'unknown_agent', 'busy',
                               'unauthorized', 'unclear', 'unreachable', 'unknown']) AS o(outcome)
-    UNION ALL SELECT t.binding_id, n.name, NULL, '' FROM tables AS t CROSS JOIN (VALUES ('reconciler_quarantined_total'), ('reconciler_guarded_total'),
-      ('reconciler_reassigned_total'), ('reconciler_detection_lag_seconds_sum'), ('reconciler_detection_lag_seconds_count'), ('reconciler_hub_request_seconds_sum'),
+    UNION ALL SELECT t.binding_id, n.name, NULL, '' FROM tables AS t CROSS JOIN (VALUES ('reconciler_quarantined_total'), ('reconciler_guarded_total'), ('reconciler_reassigned_total'),
+      ('reconciler_detection_lag_seconds_sum'), ('reconciler_detection_lag_seconds_count'), ('reconciler_hub_request_seconds_sum'),
       ('reconciler_hub_requests_total'), ('reconciler_hub_requests_failed_total')) AS n(name)
   ), counted (binding_id, name, label, value) AS (
     SELECT c.binding_id, c.name, CASE WHEN c.name = 'reconciler_guarded_total' THEN '' WHEN c.name NOT IN ('reconciler_forced_total', 'reconciler_finalized_total')
