@@ -647,3 +647,4 @@ COMMENT ON FUNCTION reconciler_metrics() IS
 COMMENT ON FUNCTION undo_event(bigint, interval) IS
   'Puts back what a finalize, a force or a reassign wrote, if the row still is what it left, and holds the session for hold_for. outcome: undone, changed (the row is different now), missing, not_undoable, already_undone. Error: a copy whose identity is not confirmed (55000).';
 COMMENT ON FUNCTION undo_pass(bigint, interval) IS 'undo_event() for everything that one pass closed or gave to another agent.';
+

@@ -26,7 +26,7 @@ bool Siblings::wanted(const Tracked& tracked) const {
 }
 
 void Siblings::consider(const std::vector<Tracked>& batch, bool may_ask) {
-  facts_.clear();
+  considered_.clear();
   if (!store_.binding().pools) return;
   std::vector<const Tracked*> asking;
   for (const Tracked& tracked : batch)
@@ -37,13 +37,13 @@ void Siblings::consider(const std::vector<Tracked>& batch, bool may_ask) {
     const auto found = pools.find(tracked->session.key);
     if (found == pools.end()) continue;
     const Pooled& pool = found->second;
-    PoolFacts& facts = facts_[tracked->session.key];
+    auto& [facts, choice] = considered_[tracked->session.key];
     facts.name = pool.name, facts.runtimes_outlive_agents = pool.runtimes_outlive_agents, facts.emptied = tracked->leaves;
-    choose(facts, *tracked, choice(pool.id, may_ask));
+    choice = &choice_of(pool.id, may_ask);
   }
 }
 
-Siblings::Choice& Siblings::choice(int pool, bool may_ask) {
+Siblings::Choice& Siblings::choice_of(int pool, bool may_ask) {
   const auto [found, first] = choices_.try_emplace(pool);
   Choice& choice = found->second;
   if (!first) return choice;
@@ -61,25 +61,33 @@ Siblings::Choice& Siblings::choice(int pool, bool may_ask) {
   return choice;
 }
 
-void Siblings::choose(PoolFacts& facts, const Tracked& tracked, Choice& choice) {
+Taker* Siblings::least_loaded(const Tracked& tracked, Choice& choice) {
   const auto takes = [&](const Taker& agent) { return agent.load < agent.capacity && agent.id != tracked.session.agent; };
   Taker* best = nullptr;
   for (Taker& agent : choice.agents)
     if (takes(agent) && (!best || fullness(agent) < fullness(*best))) best = &agent;
-  if (best) {
-    ++best->load;
-    facts.taker = best->id;
-  } else if (choice.members == 0) {
-    facts.none_because = "no other agent of its pool takes sessions";
-  } else {
-    facts.none_because = choice.agents.empty() ? cat({"none of the ", std::to_string(choice.members), " other agents of its pool is there"})
-                                               : std::string("every other agent of its pool is full");
-  }
+  return best;
 }
 
-const PoolFacts* Siblings::of(const Tracked& tracked) const {
-  const auto found = facts_.find(tracked.session.key);
-  return found == facts_.end() ? nullptr : &found->second;
+const PoolFacts* Siblings::of(const Tracked& tracked) {
+  const auto found = considered_.find(tracked.session.key);
+  if (found == considered_.end()) return nullptr;
+  auto& [facts, choice] = found->second;
+  if (const Taker* best = least_loaded(tracked, *choice)) {
+    facts.taker = best->id;
+  } else if (choice->members == 0) {
+    facts.none_because = "no other agent of its pool takes sessions";
+  } else {
+    facts.none_because = choice->agents.empty() ? cat({"none of the ", std::to_string(choice->members), " other agents of its pool is there"})
+                                                : std::string("every other agent of its pool is full");
+  }
+  return &facts;
+}
+
+void Siblings::note(const Tracked& tracked, const Verdict& verdict) {
+  const auto found = considered_.find(tracked.session.key);
+  if (verdict.action != Action::reassign || found == considered_.end() || verdict.to_agent != found->second.facts.taker) return;
+  ++least_loaded(tracked, *found->second.choice)->load;
 }
 
 }  // namespace reconciler

@@ -17,24 +17,30 @@ class Siblings {
   // `may_ask`: other agents are looked at; without, their records are good enough (Look functions).
   Siblings(Store& store, Observer& observer) : store_(store), observer_(observer) {}
 
-  // Chooses for those of the batch that need it. What it chose counts: a batch spreads over the pool.
+  // Finds the pools of those of the batch that need another agent.
   void consider(const std::vector<Tracked>& batch, bool may_ask);
-  // nullptr: it is of no pool, or its own agent is the one to ask.
-  const PoolFacts* of(const Tracked&) const;
+  // With the agent that is the least loaded by now. nullptr: it is of no pool, or its own agent is the one to ask.
+  const PoolFacts* of(const Tracked&);
+  // By this verdict the session goes there, which counts: sessions spread over the pool. What stays takes no room.
+  void note(const Tracked&, const Verdict&);
 
  private:
   struct Choice {
     std::vector<Taker> agents;  // least loaded first, as far as they were there when we looked
     int members = 0;                // looked at
   };
+  struct Considered {
+    PoolFacts facts;
+    Choice* choice;
+  };
   bool wanted(const Tracked&) const;
-  Choice& choice(int pool, bool may_ask);
-  void choose(PoolFacts&, const Tracked&, Choice&);
+  Choice& choice_of(int pool, bool may_ask);
+  static Taker* least_loaded(const Tracked&, Choice&);
 
   Store& store_;
   Observer& observer_;
   std::map<int, Choice> choices_;
-  std::map<std::string, PoolFacts> facts_;  // of the last batch, by session
+  std::map<std::string, Considered> considered_;  // of the last batch, by session
 };
 
 }  // namespace reconciler

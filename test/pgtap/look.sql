@@ -33,7 +33,7 @@ SELECT results_eq('SELECT DISTINCT name FROM reconciler_metrics() ORDER BY name'
   ('reconciler_agents_suspect'), ('reconciler_brake_slowed'), ('reconciler_brake_tripped'), ('reconciler_brake_waiting'), ('reconciler_detection_lag_seconds_count'), ('reconciler_detection_lag_seconds_sum'), ('reconciler_finalized_total'),
   ('reconciler_forced_total'), ('reconciler_guarded_total'), ('reconciler_hub_request_seconds_count'), ('reconciler_hub_request_seconds_sum'), ('reconciler_hub_requests_failed_total'),
   ('reconciler_identity_confirmed'), ('reconciler_last_success_timestamp_seconds'), ('reconciler_mode'), ('reconciler_paused'),
-  ('reconciler_quarantined'), ('reconciler_quarantined_total'), ('reconciler_retries_total'), ('reconciler_safe_mode'), ('reconciler_worker_up'),
+  ('reconciler_quarantined'), ('reconciler_quarantined_total'), ('reconciler_reassigned_total'), ('reconciler_retries_total'), ('reconciler_safe_mode'), ('reconciler_worker_up'),
   ('sessions_stuck'), ('sessions_stuck_terminating'), ('sessions_stuck_terminating_total'), ('sessions_stuck_total') $$, 'every metric but the hub''s');
 SELECT is_empty($$ SELECT name, labels FROM reconciler_metrics() WHERE labels->>'table' IS DISTINCT FROM 'public.sessions' $$, 'each with its table');
 SELECT is_empty($$ SELECT name, labels, value FROM reconciler_metrics() WHERE value <> 0 AND NOT (name = 'reconciler_mode' AND labels->>'mode' = 'enforce')

@@ -20,7 +20,7 @@ sub incidents
 	$r->do(q{UPDATE agents SET region = 'eu', metadata = '{"namespace": "streamspace", "kubernetes": true}'});
 	$space->create_session('admin-brave-f7b5e0f5', $old);
 	$space->create_session('admin-vscode-11aa22bb', $old);
-	join_pools($old);
+	is($r->one('SELECT status FROM migrate_to_pools(dry_run => false)'), 'placed', 'the agent is put into a pool');
 	$r->pass;
 
 	# The agent's pod is replaced: another id. A user deletes one session and opens another, for the agent that was.
@@ -32,9 +32,8 @@ sub incidents
 	$r->do("INSERT INTO agent_commands (command_id, agent_id, session_id, action, payload, status, created_at)"
 		  . " VALUES ('cmd-lost', ?, 'admin-brave-fa96fa51', 'start_session', ?, 'pending', $now)",
 		$old, '{"sessionId": "admin-brave-fa96fa51", "templateManifest": {"image": "brave"}, "memory": "2Gi"}');
-	my $successor = $space->agent($new);
+	my $successor = $space->agent($new);    # joins the pool by itself
 	$r->do(q{UPDATE agents SET region = 'eu', metadata = '{"namespace": "streamspace", "kubernetes": true}'});
-	join_pools($new);
 
 	$r->live_through(300);
 	is($space->state_of('admin-brave-f7b5e0f5'), 'terminating', 'fresh: nobody else is asked');
@@ -68,18 +67,6 @@ sub incidents
 	is(scalar $r->rows('SELECT * FROM stuck_sessions()'), 0, 'nothing is stuck');
 	is($r->one('SELECT load FROM reconciler.agent WHERE agent_id = ?', $new), $r->one("SELECT count(*) FROM sessions WHERE agent_id = ? AND state <> 'terminated'", $new) , 'its load is what it has');
 	$hub->end;
-	return;
-}
-
-sub join_pools
-{
-	my ($agent) = @_;
-	$r->do(q{INSERT INTO reconciler.agent_pool (name, platform, region, namespace, runtimes_outlive_agents)
-	         VALUES ('k8s-prod-streamspace-agent', 'kubernetes', 'eu', 'streamspace', true) ON CONFLICT DO NOTHING});
-	$r->do(q{INSERT INTO reconciler.agent (agent_id, pool_id, capacity, source, connected, last_seen, registered)
-	         SELECT ?, pool_id, 100, 'table', true, reconciler.clock() + '1 day', reconciler.clock() FROM reconciler.agent_pool}, $agent);
-	$r->do(q{UPDATE reconciler.agent SET connected = false WHERE agent_id <> ?}, $agent);
-	$r->do(q{UPDATE reconciler.binding SET pools = true});
 	return;
 }
 
