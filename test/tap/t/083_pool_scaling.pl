@@ -12,7 +12,7 @@ note("POOL_SEED=$seed");
 
 my ($capacity, $sessions, $rounds) = (150, 10000, 12);
 my $r = Reconciler->new('scaling', preload => '');    # passes by CALL, one at a time
-my $hub = $r->hub('hub', '--profile', 'standard');
+my $hub = $r->hub('hub', '--profile', 'standard', '--keep-commands', '1000');
 $r->set_hub('main', $hub->url, 'standard', { command_spacing => '0 s' });
 $r->rows('SELECT * FROM create_control_plane()');
 $r->do("UPDATE reconciler.binding SET start_grace = '0 s', instance_grace = '0 s', observation_spacing = '10 ms'");
