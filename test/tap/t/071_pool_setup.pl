@@ -18,7 +18,8 @@ my $everything = "SELECT string_agg(t, '|' ORDER BY t) FROM (SELECT s::text FROM
 for my $variant ('a', 'b')
 {
 	my $r = Reconciler->new("pools_$variant", preload => '');    # passes by CALL, one at a time
-	my $platform = start_platform($r, $variant, attach => { start_grace => '0 s', instance_grace => '0 s', observation_spacing => '10 ms' });
+	# Only observed: the registry is looked at here, not what becomes of sessions.
+	my $platform = start_platform($r, $variant, attach => { mode => 'observe', start_grace => '0 s', instance_grace => '0 s', observation_spacing => '10 ms' });
 
 	my $add = sub {
 		my ($id, $on, $region, $namespace, $silent) = @_;
