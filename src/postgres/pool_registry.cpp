@@ -13,7 +13,7 @@ constexpr OptionSpec known_options[] = {
     {"namespace", OptionKind::text, "not said", "where the pool's agents create what sessions run in; pools that have it in common, with platform, region and backend, help each other"},
     {"backend", OptionKind::text, "not said", "what the pool's agents run sessions with"},
     {"default_capacity", OptionKind::integer, "100", "sessions that an agent takes which names no capacity, 0 to 1000000"},
-    {"runtimes_outlive_agents", OptionKind::boolean, "false", "what sessions run in lives on without its agent, so that running sessions can be given to another"},
+    {"runtimes_outlive_agents", OptionKind::boolean, "true on platform kubernetes, else false", "what sessions run in lives on without its agent, so that running sessions can be given to another"},
 };
 
 bool blank(const std::string& text) { return text.find_first_not_of(" \t\n") == std::string::npos; }
@@ -67,7 +67,7 @@ int set_pool(const PoolKey& pool, const Options& options, const char* by) {
     if (before && options.all().empty()) return nlohmann::json::parse(*before).at("pool_id").get<int>();  // as every agent says that registers
     const int id = static_cast<int>(
         query("INSERT INTO reconciler.agent_pool AS p (name, platform, region, namespace, backend, default_capacity, runtimes_outlive_agents)"
-              " VALUES ($1, $2, $3, coalesce($4, ''), coalesce($5, ''), coalesce($6, 100), coalesce($7, false)) ON CONFLICT (platform, region, name) DO UPDATE SET"
+              " VALUES ($1, $2, $3, coalesce($4, ''), coalesce($5, ''), coalesce($6, 100), coalesce($7, $2 = 'kubernetes')) ON CONFLICT (platform, region, name) DO UPDATE SET"
               " namespace = coalesce($4, p.namespace), backend = coalesce($5, p.backend), default_capacity = coalesce($6, p.default_capacity),"
               " runtimes_outlive_agents = coalesce($7, p.runtimes_outlive_agents) RETURNING pool_id",
               {Param::text(pool.name), Param::text(pool.platform), Param::text(pool.region), Param::text(options.text("namespace")), Param::text(options.text("backend")),
