@@ -36,9 +36,10 @@ sub start
 sub end
 {
 	my ($self, $signal) = @_;
-	return if $self->{ended} || $self->{owner} != $$;
+	return if $self->{swept} || $self->{owner} != $$;
 	local ($?, $!, $@);
-	$self->SUPER::end($signal);
+	$self->SUPER::end($signal);    # nothing, where it has ended by itself
+	$self->{swept} = 1;
 	for my $file (glob "$self->{cluster}/*.pid")
 	{
 		my $runtime = $self->runtime($file =~ m{([^/]*)\.pid$});
@@ -65,7 +66,7 @@ sub new_agent
 	my ($self, $id, @options) = @_;
 	return Reconciler::Process->run("agent_$id", $ENV{TEST_AGENT_BIN}, '--hub', $self->address, '--id', $id,
 		'--heartbeat-seconds', '0.2', '--retry-seconds', '0.1', '--register-seconds', '0.2', '--state-dir',
-		$self->{cluster}, '--runtime-seconds', '1200', '--parent-watch', @options);
+		$self->{cluster}, '--runtime-seconds', '400', '--parent-watch', @options);
 }
 
 # Process id of a session's runtime, if it runs; an agent's pid file says which, /proc whether it still is it.
