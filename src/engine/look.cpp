@@ -19,7 +19,9 @@ void look_at_batch(Store& store, Observer& observer, const Gates& gates, const s
   siblings.consider(batch, false);
   for (const Tracked& tracked : batch) {
     const Facts facts = facts_of(store.binding(), observer, tracked, store.binding().hub.has_value(), at, siblings.of(tracked));
-    show(look_at(gates, tracked, facts));
+    const Seen seen = look_at(gates, tracked, facts);
+    siblings.count(tracked, seen.verdict);
+    show(seen);
   }
 }
 

@@ -26,7 +26,7 @@ bool Siblings::wanted(const Tracked& tracked) const {
 }
 
 void Siblings::consider(const std::vector<Tracked>& batch, bool may_ask) {
-  facts_.clear();
+  considered_.clear();
   if (!store_.binding().pools) return;
   std::vector<const Tracked*> asking;
   for (const Tracked& tracked : batch)
@@ -37,9 +37,9 @@ void Siblings::consider(const std::vector<Tracked>& batch, bool may_ask) {
     const auto found = pools.find(tracked->session.key);
     if (found == pools.end()) continue;
     const Pooled& pool = found->second;
-    PoolFacts& facts = facts_[tracked->session.key];
+    auto& [facts, others] = considered_[tracked->session.key];
     facts.name = pool.name, facts.runtimes_outlive_agents = pool.runtimes_outlive_agents, facts.emptied = tracked->leaves;
-    choose(facts, *tracked, choice(pool.id, may_ask));
+    others = &choice(pool.id, may_ask);
   }
 }
 
@@ -67,7 +67,6 @@ void Siblings::choose(PoolFacts& facts, const Tracked& tracked, Choice& choice) 
   for (Taker& agent : choice.agents)
     if (takes(agent) && (!best || fullness(agent) < fullness(*best))) best = &agent;
   if (best) {
-    ++best->load;
     facts.taker = best->id;
   } else if (choice.members == 0) {
     facts.none_because = "no other agent of its pool takes sessions";
@@ -77,9 +76,18 @@ void Siblings::choose(PoolFacts& facts, const Tracked& tracked, Choice& choice) 
   }
 }
 
-const PoolFacts* Siblings::of(const Tracked& tracked) const {
-  const auto found = facts_.find(tracked.session.key);
-  return found == facts_.end() ? nullptr : &found->second;
+const PoolFacts* Siblings::of(const Tracked& tracked) {
+  const auto found = considered_.find(tracked.session.key);
+  if (found == considered_.end()) return nullptr;
+  choose(found->second.facts, tracked, *found->second.choice);
+  return &found->second.facts;
+}
+
+void Siblings::count(const Tracked& tracked, const Verdict& verdict) {
+  const auto found = considered_.find(tracked.session.key);
+  if (found == considered_.end() || verdict.action == Action::wait || verdict.to_agent.empty()) return;
+  for (Taker& agent : found->second.choice->agents)
+    if (agent.id == verdict.to_agent) ++agent.load;
 }
 
 }  // namespace reconciler

@@ -17,10 +17,12 @@ class Siblings {
   // `may_ask`: other agents are looked at; without, their records are good enough (Look functions).
   Siblings(Store& store, Observer& observer) : store_(store), observer_(observer) {}
 
-  // Chooses for those of the batch that need it. What it chose counts: a batch spreads over the pool.
+  // Finds out who could take over those of the batch that need it.
   void consider(const std::vector<Tracked>& batch, bool may_ask);
-  // nullptr: it is of no pool, or its own agent is the one to ask.
-  const PoolFacts* of(const Tracked&) const;
+  // Chooses. nullptr: it is of no pool, or its own agent is the one to ask.
+  const PoolFacts* of(const Tracked&);
+  // What goes to another agent counts: a batch spreads over the pool. Who was chosen for nothing keeps no place from others.
+  void count(const Tracked&, const Verdict&);
 
  private:
   struct Choice {
@@ -34,7 +36,8 @@ class Siblings {
   Store& store_;
   Observer& observer_;
   std::map<int, Choice> choices_;
-  std::map<std::string, PoolFacts> facts_;  // of the last batch, by session
+  struct Considered { PoolFacts facts; Choice* choice = nullptr; };
+  std::map<std::string, Considered> considered_;  // of the last batch, by session
 };
 
 }  // namespace reconciler
