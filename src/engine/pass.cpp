@@ -281,7 +281,7 @@ void Pass::sort_verdict(Tracked& tracked, Sweep sweep, Batch& batch) {
   const Time now = store_.now();
   const Facts facts = facts_of(store_.binding(), observer_, tracked, hub_ != nullptr, now, siblings_.of(tracked));
   Verdict verdict = judge(facts);
-  siblings_.note(tracked, verdict);
+  if (sweep != Sweep::inferred_forces_only) siblings_.note(tracked, verdict);
   // Those whose state has a policy were counted by its own sweep.
   if (sweep == Sweep::all_but_inferred_forces || (sweep == Sweep::leaving && !(facts.policy && facts.policy->enabled))) {
     ++end_.scanned;

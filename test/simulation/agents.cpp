@@ -34,7 +34,7 @@ void World::connect_soon(const std::string& id, Duration longest) {
   after(trouble_.between(milliseconds(100), longest), [this, id] {
     if (!agents_.at(id).online() || hub_.connected.contains(id)) return;
     if (!hub_.up) return connect_soon(id);
-    hub_.connected.insert(id), hub_.known.insert(id), tell(id + " connects");
+    hub_.connected.insert(id), hub_.known.insert(id), agents_.at(id).connected_since = now_, tell(id + " connects");
     // What the hub still has for it: whatever it did not hear the end of, done or not, but nothing that a newer one overtook.
     std::map<std::string, const std::pair<const std::string, Accepted>*> newest;
     for (const auto& entry : hub_.commands)
@@ -69,8 +69,10 @@ void World::execute(const std::string& id, int incarnation, const std::string& a
     if (!goes_wrong(Fault::lost, 100)) row->acknowledged = db_.clock;
   }
   bool good = true;
-  if (action == "stop_session") agent.runs.erase(session);
+  Agent* const runs_at = who_runs(id, session);
+  if (action == "stop_session") { if (runs_at) runs_at->runs.erase(session); }
   else if (action == "hibernate_session") { if (const auto runs = agent.runs.find(session); runs != agent.runs.end()) runs->second.suspended = true; }
+  else if (runs_at && runs_at != &agent) good = false;  // it exists already, where another of the pool made it
   else if (stormy() && network_.chance(50)) good = false;
   else agent.runs.insert_or_assign(session, Running{now_, false, !command.starts_with("app-")});
   const auto says = [=, this] { report(action, session, command, good); };
@@ -131,10 +133,31 @@ Delivery World::receive(const CommandRequest& request) {
   return says(CommandMeaning::accepted);
 }
 
+// Agents of one pool act on one platform: what one of them runs all of them see and can stop.
+bool World::together(const std::string& agent, const std::string& other) const {
+  if (agent == other) return true;
+  const auto one = db_.registry.find(agent), two = db_.registry.find(other);
+  return one != db_.registry.end() && two != db_.registry.end() && one->second.pool == two->second.pool;
+}
+
+Agent* World::who_runs(const std::string& agent, const std::string& session) {
+  Agent& own = agents_.at(agent);
+  if (own.runs.contains(session) || !db_.binding.pools) return own.runs.contains(session) ? &own : nullptr;
+  for (auto& [id, other] : agents_)
+    if (other.runs.contains(session) && together(agent, id)) return &other;
+  return nullptr;
+}
+
+void World::looked_after_by(const std::string& session, const std::string& agent) {
+  Agent* const from = who_runs(agent, session);
+  if (!from || from->id == agent) return;
+  agents_.at(agent).runs.insert(from->runs.extract(session));
+}
+
 // The hub does not say so while it has a command for it whose end it has not heard of.
 bool World::is_gone(const Agent& agent, const std::string& session) const {
-  return !agent.runs.contains(session) && std::none_of(hub_.commands.begin(), hub_.commands.end(), [&](const auto& entry) {
-    return entry.second.session == session && entry.second.agent == agent.id && entry.second.progress == CommandProgress::open;
+  return !const_cast<World*>(this)->who_runs(agent.id, session) && std::none_of(hub_.commands.begin(), hub_.commands.end(), [&](const auto& entry) {
+    return entry.second.session == session && together(entry.second.agent, agent.id) && entry.second.progress == CommandProgress::open;
   });
 }
 
@@ -146,11 +169,11 @@ Profile::CommandState World::progress_of(const std::string& command) const {
 
 SessionAnswer World::status_of(const std::string& session) {
   const auto row = db_.rows.find(session);
-  const Agent* agent = row == db_.rows.end() || !row->second.session.agent ? nullptr : this->agent(*row->second.session.agent);
+  Agent* agent = row == db_.rows.end() || !row->second.session.agent ? nullptr : this->agent(*row->second.session.agent);
   if (!agent || !hub_.connected.contains(agent->id)) return SessionAnswer::unclear;
-  const auto runs = agent->runs.find(session);
-  if (runs == agent->runs.end()) return is_gone(*agent, session) ? SessionAnswer::gone : SessionAnswer::unclear;
-  return runs->second.suspended ? SessionAnswer::suspended : SessionAnswer::running;
+  const Agent* const runs_at = who_runs(agent->id, session);
+  if (!runs_at) return is_gone(*agent, session) ? SessionAnswer::gone : SessionAnswer::unclear;
+  return runs_at->runs.at(session).suspended ? SessionAnswer::suspended : SessionAnswer::running;
 }
 
 void World::agent_suffers() {
@@ -161,7 +184,8 @@ void World::agent_suffers() {
       Agent& back = agents_.at(id);
       if (as_another) {
         ++back.incarnation;
-        if (trouble_.chance(500)) back.runs.clear();
+        const auto member = db_.registry.find(id);
+        if (trouble_.chance(500) && !(member != db_.registry.end() && db_.outlive.at(member->second.pool))) back.runs.clear();
       }
       set_online(back, true, false);
     });

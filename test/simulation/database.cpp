@@ -30,6 +30,29 @@ bool Database::held(const std::string& key) const {
   return found != holds.end() && found->second.until > clock;
 }
 
+std::optional<int> Database::pool_of(const Session& session) const {
+  if (const auto own = session_pools.find(session.key); !session.agent && own != session_pools.end()) return own->second;
+  const auto member = session.agent ? registry.find(*session.agent) : registry.end();
+  return member == registry.end() ? std::nullopt : std::optional(member->second.pool);
+}
+
+std::map<std::string, std::int64_t> Database::loads() const {
+  std::map<std::string, std::int64_t> counted;
+  for (const auto& [key, row] : rows)
+    if (row.session.agent && !binding.terminal(row.session.state)) ++counted[*row.session.agent];
+  return counted;
+}
+
+// Also what is on its way to another agent.
+void Database::recount() {
+  std::map<std::string, std::int64_t> counted = loads();
+  for (const auto& [key, kept] : episodes) {
+    const Episode& e = kept.episode;
+    if (e.sent_to && e.lease_until && *e.lease_until > clock && e.owed == Owed::nothing) ++counted[*e.sent_to];
+  }
+  for (auto& [id, member] : registry) member.load = counted[id], member.foreign = 0;
+}
+
 // The newest by time of creation.
 CommandHistory Database::history(const Session& session) const {
   CommandHistory history;

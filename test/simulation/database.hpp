@@ -62,6 +62,7 @@ class Witness {
   struct Change { std::string session; Row before, after; };
   virtual void closed(const Closing&, const Change&, Budget, bool /*by_operator*/, Owed) {}
   virtual void put_back(const Change&) {}
+  virtual void reassigned(const Handover&, const Change&) {}
   virtual void settled(const std::string& /*session*/) {}  // nothing more is owed for it
 };
 
@@ -79,6 +80,17 @@ struct Database {
   std::map<std::string, KeptEpisode> episodes;
   std::map<std::string, KeptAgent> evidence;
   std::map<std::string, Hold> holds;
+  struct Member {
+    int pool = 0;
+    std::int64_t capacity = 0, load = 0;
+    std::int64_t foreign = 0;  // sessions that others than us gave it since its load was counted
+    bool connected = true;
+    std::optional<Time> draining, drained;
+  };
+  std::map<std::string, Member> registry;      // by agent
+  std::map<int, bool> outlive;                 // pools, and whether their runtimes outlive agents
+  std::map<std::string, int> session_pools;    // of sessions that named no agent when they were made
+  std::optional<Time> agents_asked;
   struct Instance { Time since{}, last_answer{}; };
   std::map<std::string, Instance> instances;
   Brake brake;
@@ -96,6 +108,9 @@ struct Database {
   bool held(const std::string& key) const;
   bool start_may_arrive(const KeptEpisode& kept) const { return kept.start_sent && *kept.start_sent > clock - owed_for; }
   CommandHistory history(const Session&) const;
+  std::optional<int> pool_of(const Session&) const;
+  std::map<std::string, std::int64_t> loads() const;  // sessions that have not ended, by agent
+  void recount();
   void forget_episode(const std::string& key) { episodes.erase(key); }
 };
 

@@ -27,10 +27,13 @@ void Invariants::claimed(const Tracked& tracked, const Claim& claim) {
   if (!db.allowed(false)) violated("paused", cat({"a command for ", s.key, " is sent while paused or observing"}));
   if (command_for(db.binding, tracked) == start_session) starts_[s.key] = world_.now(), settled_.erase(s.key);
   Open& open = open_[s.key];
-  if (open.first_seen != tracked.episode.first_seen) open = Open{tracked.episode.first_seen, {}, {}, {}};
+  if (open.first_seen != tracked.episode.first_seen) open = Open{tracked.episode.first_seen, {}, {}, {}, {}};
+  const std::string& target = agent_for(tracked);
+  if (open.target != target) open.key.reset(), open.accepted.reset();  // another agent is another command
+  open.target = target;
   if (open.key && *open.key != claim.command_id)
     violated("one_command", cat({s.key, " gets key ", claim.command_id, " although what became of ", *open.key, " is not known"}));
-  const auto agent = db.evidence.find(*s.agent);
+  const auto agent = db.evidence.find(target);
   const std::string incarnation = agent == db.evidence.end() ? "" : agent->second.evidence.last.incarnation;
   const Policy* policy = db.binding.policy(s.state);
   if (open.accepted && policy && !world_.stepped() && open.incarnation == incarnation && db.clock - *open.accepted < policy->command_timeout)
@@ -44,7 +47,7 @@ void Invariants::recorded(const Attempt& attempt, const Episode& after, bool kno
   if (known && open.key == attempt.command_id) open.key.reset();
   open.accepted = after.accepted_at;
   const Policy* policy = world_.db().binding.policy(s.state);
-  const int most = (policy ? *policy : Policy{}).max_attempts + world_.retries_asked(s.key);
+  const int most = (policy ? *policy : Policy{}).max_attempts + most_siblings * world_.db().binding.pools + world_.retries_asked(s.key);
   if (after.attempts > most) violated("cap", cat({s.key, ": ", std::to_string(after.attempts), " attempts of ", std::to_string(most)}));
 }
 
@@ -202,9 +205,56 @@ void Invariants::check_proven() {
   }
 }
 
+// A session gets another agent if it still was what was judged, its own is not there, and the other has room.
+void Invariants::reassigned(const Handover& move, const Change& change) {
+  const Database& db = world_.db();
+  const Session& s = move.tracked->session;
+  const std::string& to = move.verdict.to_agent;
+  changes_.push_back(change);
+  world_.looked_after_by(s.key, to);
+  open_[s.key].target = to;
+  if (db.held(s.key)) violated("held", cat({s.key, " is held, and was given to ", to}));
+  if (!db.allowed(false)) violated("paused", cat({s.key, " was given to ", to, " while paused or observing"}));
+  if (!same_identity(change.before.session, s)) violated("owner", cat({s.key, " was judged as ", s.agent.value_or("nobody"), "'s and taken from ", change.before.session.agent.value_or("nobody")}));
+  const Agent* own = s.agent ? world_.agent(*s.agent) : nullptr;
+  // With a command nobody waits: that its hub does not have it is enough, as after the hub's restart.
+  const Duration seen = slack + seconds(30) + 2 * db.binding.limits.interval;
+  const bool there = own && own->online_since && world_.hub().connected.contains(own->id);
+  const Time since = !there ? world_.now() : move.verdict.rule == "sibling_due" ? std::max(*own->online_since, own->connected_since) : *own->online_since;
+  if (move.verdict.reason == "agent_unavailable" && !world_.stepped() && world_.now() - since > seen && world_.now() - own->lied_about > minutes(20))
+    violated("owner", cat({s.key, " was taken from ", own->id, " (", move.verdict.rule, "), which is there for ", span(world_.now() - since)}));
+  const auto& member = db.registry.at(to);
+  if (const std::int64_t has = db.loads()[to]; has > member.capacity + member.foreign)
+    violated("room", cat({to, " has room for ", std::to_string(member.capacity), ", and ", std::to_string(has), " sessions with ", s.key}));
+}
+
+// What lives on without its agent has another one, where one is there and has room.
+void Invariants::check_starving() {
+  const Database& db = world_.db();
+  const auto loads = db.loads();
+  if (!db.binding.pools || world_.stepped()) return;
+  for (const auto& [key, row] : db.rows) {
+    const auto& s = row.session;
+    const Agent* own = s.agent ? world_.agent(*s.agent) : nullptr;
+    const Policy* policy = db.binding.policy(s.state);
+    const bool by_command = policy && (!policy->retry_action.empty() || !policy->awaits.empty());
+    if (!own || own->online() || by_command || db.binding.terminal(s.state) || own->online_before.back().second > world_.calm_from()) continue;
+    const int pool = db.registry.at(own->id).pool;
+    if (!db.outlive.at(pool)) continue;
+    for (const auto& [id, member] : db.registry) {
+      const Agent* other = world_.agent(id);
+      const auto load = loads.find(id);
+      const bool suspect = db.evidence.contains(id) && db.evidence.at(id).evidence.suspect_since;
+      if (member.pool == pool && other->online() && other->approved && !member.draining && !suspect && (load == loads.end() || load->second < member.capacity))
+        return violated("starves", cat({key, " is ", s.state, " of ", own->id, ", which is gone, and ", id, " has room"}));
+    }
+  }
+}
+
 void Invariants::calm_is_over() {
   check_debts();
   check_proven();
+  check_starving();
   Conductor nobody;
   SimStore store(world_.db(), nobody, *this, world_.shape().plant);
   look_at_all(store, store.now(), [&](const Seen& seen) {

@@ -30,6 +30,7 @@ class Invariants final : public Witness {
   void closed(const Closing&, const Change&, Budget, bool by_operator, Owed) override;
   void put_back(const Change&) override;
   void settled(const std::string& session) override;
+  void reassigned(const Handover&, const Change&) override;
 
   void step_done();                  // every change has its event
   void row_changed(const std::string& session, bool forgets);  // by the application; forgets: what we did for it is over
@@ -46,6 +47,7 @@ class Invariants final : public Witness {
   void check_budget(Budget);
   void check_debts();
   void check_proven();
+  void check_starving();
 
   World& world_;
   std::optional<Violation> violation_;
@@ -53,6 +55,7 @@ class Invariants final : public Witness {
   struct Open {  // what is known of an episode's commands
     Time first_seen{};
     std::string incarnation;
+    std::string target;              // the agent that the newest went to
     std::optional<std::string> key;  // of the try whose outcome is not known
     std::optional<Time> accepted;
   };

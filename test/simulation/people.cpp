@@ -14,11 +14,30 @@ void World::populate() {
     hub_.connected.insert(agent.id), hub_.known.insert(agent.id);
     db_.agents[agent.id] = {now_, agent.approved};
   }
+  populate_pools();
   for (int i = 0; i < shape_.sessions; ++i) {
     static const std::vector<std::string> states{"running", "running", "running", "running", "terminating", "terminating", "pending", "hibernated"};
     create("desk-" + std::to_string(i), people_.pick(states));
   }
   sessions_made_ = shape_.sessions;
+}
+
+// Capacities from too little to plenty.
+void World::populate_pools() {
+  if (!db_.binding.pools) return;
+  Random dice(shape_.seed, "registry");
+  const int pools = shape_.pools();
+  for (int i = 0; i < pools; ++i) db_.outlive[i] = dice.chance(600);
+  const std::int64_t fair = std::max(1, shape_.sessions / shape_.agents);
+  for (const auto& [id, agent] : agents_)
+    db_.registry[id] = {.pool = static_cast<int>(dice.below(static_cast<std::uint64_t>(pools))), .capacity = dice.between(1, 4 * fair + 4), .draining = {}, .drained = {}};
+}
+
+// Operators empty an agent, or use it again.
+void World::drains() {
+  Database::Member& member = people_.pick(db_.registry).second;
+  if (member.draining) member.draining.reset(), member.drained.reset();
+  else member.draining = db_.clock;
 }
 
 void World::create(const std::string& key, const std::string& state) {
@@ -31,6 +50,8 @@ void World::create(const std::string& key, const std::string& state) {
   s.created = std::to_string(unix_micros(now_));
   if (!people_.chance(50)) s.entered = db_.clock - (state == "pending" ? Duration(0) : people_.between(Duration(0), hours(1)));
   if (s.agent && state != "pending") agent.runs[key] = {now_, state == "hibernated", false};
+  if (const auto member = s.agent ? db_.registry.find(*s.agent) : db_.registry.end(); member != db_.registry.end()) ++member->second.load, ++member->second.foreign;
+  else if (db_.binding.pools) db_.session_pools[key] = db_.registry.at(agent.id).pool;
   db_.rows[key] = row, agentless_since_[key] = now_;
   if (s.agent && state == "pending") command(key, "start_session");
   if (s.agent && state == "terminating" && people_.chance(700)) command(key, "stop_session");
@@ -41,6 +62,8 @@ void World::write_row(const std::string& key, const std::function<void(Row&)>& c
   const Row before = row;
   change(row);
   if (same_identity(before.session, row.session)) return;
+  const bool ends = db_.binding.terminal(row.session.state), moves = before.session.agent != row.session.agent || db_.binding.terminal(before.session.state);
+  if (const auto member = row.session.agent && !ends && moves ? db_.registry.find(*row.session.agent) : db_.registry.end(); member != db_.registry.end()) ++member->second.foreign;
   tell("the application: " + key + " is " + row.session.state + " of " + row.session.agent.value_or("nobody"));
   if (before.session.agent || before.session.created != row.session.created) agentless_since_[key] = now_;
   if (row.session.entered) row.session.entered = db_.clock;
@@ -63,6 +86,7 @@ void World::people_act() {
   user_acts();
   if (shape_.has(Fault::application) && people_.chance(300)) application_meddles();
   if (shape_.has(Fault::operators) && people_.chance(300)) operator_acts();
+  if (shape_.has(Fault::operators) && db_.binding.pools && people_.chance(100)) drains();
 }
 
 // Users come and go.

@@ -22,6 +22,11 @@ Shape shape_of(std::uint64_t seed) {
   return shape;
 }
 
+int Shape::pools() const {
+  Random dice(seed, "pools");
+  return dice.chance(500) ? static_cast<int>(dice.between(1, agents > 10 ? 8 : 3)) : 0;
+}
+
 namespace {
 
 Policy ending(Random& dice) {
@@ -65,6 +70,7 @@ Binding binding_of(const Shape& shape, bool heartbeats, Random& dice) {
   b.terminal_states = {"terminated", "failed"};
   b.agents_table = heartbeats;
   b.commands_table = heartbeats || dice.chance(700);
+  b.pools = shape.pools() > 0;
   b.batch_size = shape.sessions > 100 ? 500 : static_cast<int>(dice.between(1, 40));
   b.command_spacing = dice.chance(500) ? milliseconds(500) : Duration(0);
   b.brake.floor = dice.between(1, 20), b.brake.per_second = dice.between(1, 50);

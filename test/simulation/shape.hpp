@@ -47,6 +47,7 @@ struct Shape {
   Faults faults = all_faults;
   Plant plant = Plant::none;
 
+  int pools() const;  // 0: in half of the worlds
   bool has(Fault fault) const { return faults & bit(fault); }
 };
 // Mostly small, a few with thousands of sessions; each with some of the faults.

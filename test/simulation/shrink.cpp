@@ -80,7 +80,9 @@ const std::vector<Planted>& planted_faults() {
       {Plant::down_is_gone, "down_is_gone", "alive"},     {Plant::old_instance, "old_instance", "alive", bit(Fault::hub_restart)},
       {Plant::lost_proof, "lost_proof", "proven"},         {Plant::old_proof, "old_proof", "proof"},
       {Plant::uncounted, "uncounted", "cap"},             {Plant::no_evidence, "no_evidence", "evidence"},
-      {Plant::unheld, "unheld", "held"},                  {Plant::paused_once, "paused_once", "paused"}};
+      {Plant::unheld, "unheld", "held"},                  {Plant::paused_once, "paused_once", "paused"},
+      {Plant::roomless, "roomless", "room"},              {Plant::blind_move, "blind_move", "owner"},
+      {Plant::starved, "starved", "starves", bit(Fault::death)}};
   return all;
 }
 

@@ -5,6 +5,7 @@
 //   store_attempts.cpp  claim, record, progress, quarantine
 //   store_finish.cpp    close, and what is owed afterwards
 //   store_brake.cpp     the budget of forces
+//   store_pools.cpp     the registry of agents, and sessions that others of a pool get
 #pragma once
 
 #include <set>
@@ -39,7 +40,10 @@ enum class Plant {
   uncounted,       // attempts are not remembered from one pass to the next
   no_evidence,     // a closing's event without the evidence
   unheld,          // holds are not looked at
-  paused_once      // a pause, and another mode, when a pass begins only
+  paused_once,     // a pause, and another mode, when a pass begins only
+  roomless,        // another agent gets a session although it is full
+  blind_move,      // … whatever the row has become
+  starved          // nobody takes what a lost agent had
 };
 
 class SimStore final : public Store {
@@ -75,6 +79,14 @@ class SimStore final : public Store {
   void quarantine(const PassStart&, const Tracked&, const Verdict&, const std::string& evidence) override;
 
   Finished finish(const PassStart&, const std::vector<Closing>&, Budget) override;
+  std::map<std::string, Pooled> pools_of(const std::vector<const Tracked*>&) override;
+  std::vector<Taker> takers(int pool, std::int64_t limit) override;
+  std::vector<Tracked> scan_leaving(Cursor&) override;
+  Finished hand_over(const PassStart&, const std::vector<Handover>&) override;
+  void note_drained(const PassStart&) override;
+  std::optional<std::vector<std::string>> agents_to_ask(std::int64_t limit) override;
+  void refresh_registry() override;
+
   std::vector<std::string> lately_present() override;
   std::optional<Losses> may_force(const PassStart&, const ForcesDue&) override;
   Paced take_pace(Losses, std::int64_t wanted) override;
@@ -114,6 +126,10 @@ class SimStore final : public Store {
   void release_when_one_is_back(const PassStart&);
   void settle_accepted(const PassStart&, const Attempt&);
   bool record_one(const PassStart&, const Attempt&);
+  bool reserve(const std::string& agent);
+  void give_room_back(const std::string& agent);
+  bool move_row(const PassStart&, const Handover&);
+  void settle_room(const PassStart&, const Attempt&, bool recorded);
 
   Database& db_;
   Conductor& conductor_;

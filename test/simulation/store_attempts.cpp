@@ -40,10 +40,11 @@ std::vector<Claim> SimStore::claim(const PassStart& pass, const std::vector<cons
       const Session& s = due[i]->session;
       const auto row = db_.rows.find(s.key);
       const auto found = db_.episodes.find(s.key);
-      if (row == db_.rows.end() || !same_identity(row->second.session, s) || found == db_.episodes.end() || per_agent[*s.agent] >= most) continue;
-      ++per_agent[*s.agent];
+      if (row == db_.rows.end() || !same_identity(row->second.session, s) || found == db_.episodes.end() || per_agent[agent_for(*due[i])] >= most) continue;
+      const std::string& target = agent_for(*due[i]);
+      ++per_agent[target];
       Duration wait(0);
-      const auto agent = db_.evidence.find(*s.agent);
+      const auto agent = db_.evidence.find(target);
       if (spacing.count() > 0 && agent != db_.evidence.end()) {
         auto& next = agent->second.next_command;
         const Time slot = next && *next > at && *next < at + 4 * (horizon + spacing) ? *next : at;
@@ -54,17 +55,21 @@ std::vector<Claim> SimStore::claim(const PassStart& pass, const std::vector<cons
       const Episode& seen = due[i]->episode;
       const bool tried_since = e.first_seen != seen.first_seen || e.tries != seen.tries || e.command_id != seen.command_id || e.lease_until != seen.lease_until;
       if (leased || held(s.key) || (tried_since && plant_ != Plant::stale_claim)) continue;
+      const std::optional<std::string> other = due[i]->goes_to ? std::optional(due[i]->goes_to->agent) : std::nullopt;
+      if (other && due[i]->episode.owed == Owed::nothing && !reserve(*other)) continue;
       const auto& newest = due[i]->commands.newest_like(command_for(db_.binding, *due[i]));
       e.lease_until = at + wait + lease, e.last_attempt = at, ++e.tries;
       e.last_command_seen = newest ? std::optional(newest->id) : std::nullopt;
       if (e.retry_requested) e.quarantined.reset(), e.retry_requested.reset();
+      if (e.sent_to != other) e.command_id.reset();  // another agent is another command
+      e.sent_to = other, e.siblings += other.has_value();
       if (!e.command_id || plant_ == Plant::new_key) e.command_id = "key-" + std::to_string(++db_.last_command);
       e.accepted_at.reset();
-      if (agent != db_.evidence.end() && !agent->second.evidence.last.incarnation.empty()) e.incarnation = agent->second.evidence.last.incarnation;
+      if (!other && agent != db_.evidence.end() && !agent->second.evidence.last.incarnation.empty()) e.incarnation = agent->second.evidence.last.incarnation;
       const bool start = command_for(db_.binding, *due[i]) == start_session;
       if (start) found->second.start_sent = at;
       claims.push_back({i, *e.command_id, e.attempts + 1, wait, start && newest ? "{}" : "", *e.lease_until});
-      write(pass, {.session = s.key, .kind = "retry", .from_state = s.state, .rule = e.owed == Owed::nothing ? "retry_due" : "late_agent"});
+      write(pass, {.session = s.key, .kind = "retry", .from_state = s.state, .rule = e.owed == Owed::nothing ? (other ? "sibling_due" : "retry_due") : "late_agent"});
       witness_.claimed(*due[i], claims.back());
     }
     return claims;
@@ -73,8 +78,11 @@ std::vector<Claim> SimStore::claim(const PassStart& pass, const std::vector<cons
 
 void SimStore::record(const PassStart& pass, const std::vector<Attempt>& attempts) {
   step("record", [&] {
-    for (const Attempt& attempt : attempts)
-      if (plant_ != Plant::lost_record && record_one(pass, attempt)) settle_accepted(pass, attempt);
+    for (const Attempt& attempt : attempts) {
+      const bool recorded = plant_ != Plant::lost_record && record_one(pass, attempt);
+      if (recorded) settle_accepted(pass, attempt);
+      settle_room(pass, attempt, recorded);
+    }
   });
 }
 

@@ -29,6 +29,7 @@ struct Agent {
   bool approved = true;
   std::map<std::string, Running> runs;
   std::optional<Time> online_since;
+  Time connected_since{};
   std::deque<std::pair<Time, Time>> online_before;  // newest last
   Time heartbeat{};
   Time handed_over{};                               // until then its connection is taken: commands keep their order on it
@@ -89,12 +90,15 @@ class World {
   Delivery receive(const CommandRequest&);  // a request has arrived at the hub
   Profile::CommandState progress_of(const std::string& command) const;
   SessionAnswer status_of(const std::string& session);
+  void looked_after_by(const std::string& session, const std::string& agent);
 
  private:
   struct Job;
   // people.cpp: the application, its users and the operators
   void populate();
   void live();
+  void populate_pools();
+  void drains();
   void people_act();
   void user_acts();
   void application_meddles();
@@ -110,6 +114,8 @@ class World {
   void execute(const std::string& agent, int incarnation, const std::string& action, const std::string& session, const std::string& command);
   void report(const std::string& action, const std::string& session, const std::string& command, bool good);
   bool is_gone(const Agent&, const std::string& session) const;
+  bool together(const std::string& agent, const std::string& other) const;
+  Agent* who_runs(const std::string& agent, const std::string& session);
   Command* on_record(const std::string& session, const std::string& command);
   void agent_suffers();
   void hub_suffers();
