@@ -20,10 +20,11 @@ std::vector<Taker> SimStore::takers(int pool, std::int64_t limit) {
     std::vector<Taker> found;
     if (plant_ == Plant::starved) return found;
     for (const auto& [id, member] : db_.registry) {
+      const std::int64_t load = plant_ == Plant::roomless ? 0 : member.load;
       const auto record = db_.evidence.find(id);
       const bool gone = record != db_.evidence.end() && record->second.evidence.last.presence == Presence::gone;
-      if (member.pool == pool && member.connected && db_.agents.at(id).approved && !member.draining && !gone && member.load < member.capacity)
-        found.push_back({id, member.load, member.capacity});
+      if (member.pool == pool && member.connected && db_.agents.at(id).approved && !member.draining && !gone && load < member.capacity)
+        found.push_back({id, load, member.capacity});
     }
     const auto fullness = [](const Taker& a) { return static_cast<double>(a.load) / static_cast<double>(a.capacity); };
     std::stable_sort(found.begin(), found.end(), [&](const Taker& a, const Taker& b) { return fullness(a) < fullness(b); });

@@ -127,6 +127,16 @@ TEST_F(PassTest, LossesAreJudgedByAgentsWithoutStuckSessionsToo) {
   EXPECT_EQ(store.records.at("b").last.presence, Presence::present) << "asked before the brake judges";
 }
 
+TEST_F(PassTest, WhoSendsNothingToAnotherAgentKeepsNoPlaceThere) {
+  store.bind.pools = true;
+  store.bind.policies.push_back(running_policy());
+  store.add("s1", "a", minutes(1)), store.add("s2", "a", hours(1), "running");
+  store.gone("a", minutes(1)), hub.says = {{"a", Presence::gone}, {"b", Presence::present}};
+  store.free = {{"b", 0, 1}};
+  run();
+  EXPECT_TRUE(store.logged("hand over s2 to b"));
+}
+
 TEST_F(PassTest, InferredForcesLeaveAtTheirPace) {
   store.bind.policies = {running_policy()};
   for (int i = 0; i < 30; ++i) store.add("s" + std::to_string(100 + i), "a", hours(1), "running");

@@ -98,6 +98,17 @@ struct FakeStore final : Store {
     for (const std::string& id : ids) records[id] = next(id, records.contains(id) ? std::optional(records[id]) : std::nullopt);
     return records;
   }
+  std::vector<Taker> free;  // of the one pool
+  std::map<std::string, Pooled> pools_of(const std::vector<const Tracked*>& sessions) override {
+    std::map<std::string, Pooled> pools;
+    for (const Tracked* tracked : sessions) pools[tracked->session.key] = {1, "pool", true};
+    return pools;
+  }
+  std::vector<Taker> takers(int, std::int64_t) override { return free; }
+  Finished hand_over(const PassStart&, const std::vector<Handover>& moves) override {
+    for (const Handover& move : moves) log.push_back("hand over " + move.tracked->session.key + " to " + move.verdict.to_agent);
+    return {.closed = static_cast<std::int64_t>(moves.size()), .skipped = 0, .budget_frees = {}};
+  }
   Time instance_since = Time::min();
   Time note_instance(const std::string&, Time) override { return instance_since; }
   std::vector<Claim> claim(const PassStart&, const std::vector<const Tracked*>& due, Duration) override {
