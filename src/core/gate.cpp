@@ -35,10 +35,9 @@ Gated gate(const Verdict& verdict, const Policy* policy, const Episode& episode,
   if (gates.paused_everything || (gates.paused && verdict.action != Action::finalize)) return {Blocked::pause, {}, {}};
 
   // A row that could not be written is not tried with every pass: it would spoil its batch each time.
-  const bool rests = (closes(verdict) || verdict.action == Action::reassign) && episode.write_failed && !episode.retry_requested;
-  if (rests && now < *episode.write_failed + hours(1))
-    return {Blocked::quarantine, *episode.write_failed + hours(1),
-            cat({"its row could not be written ", span(elapsed(*episode.write_failed, now)), " ago: ", episode.write_error})};
+  const auto& failed = verdict.action == Action::reassign ? episode.handover_failed : closes(verdict) ? episode.write_failed : std::nullopt;
+  if (failed && !episode.retry_requested && now < *failed + hours(1))
+    return {Blocked::quarantine, *failed + hours(1), cat({"its row could not be written ", span(elapsed(*failed, now)), " ago: ", episode.write_error})};
 
   // A hub that has just started knows few agents: they are neither lost, nor are those that it knows to take over from all others.
   const bool infers = verdict.action == Action::force || verdict.action == Action::reassign;

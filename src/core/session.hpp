@@ -49,6 +49,7 @@ struct Episode {
   std::optional<Time> quarantined;
   std::optional<Time> write_failed;       // closing it raised an error; tried again an hour later
   std::string write_error;                // which
+  std::optional<Time> handover_failed;    // giving it to another agent raised write_error; tried again an hour later
   std::optional<Time> write_locked;       // closing it was left to the next pass: somebody had locked the row
   std::optional<Time> completion_seen;    // first sight of a completion that carries no time of its own
   std::optional<Time> session_gone;       // the hub said so (410, or a 'gone' answer)

@@ -69,7 +69,7 @@ Answer sibling_due(const Facts& f, std::string* why) {
   const Episode& episode = f.episode;
   const std::string command = f.pool ? command_elsewhere(f) : "";
   if (command.empty()) {
-    if (why) *why = f.pool ? "nothing is sent for this state" : "it is of no pool";
+    if (why) *why = f.pool ? "nothing is sent for this state" : "it is of no pool, or its own agent is the one to ask";
     return {};
   }
   const auto because = not_its_own(f);
@@ -104,7 +104,7 @@ Answer sibling_due(const Facts& f, std::string* why) {
 Answer agent_replaced(const Facts& f, std::string* why) {
   const bool by_command = f.policy && (!f.policy->retry_action.empty() || !f.policy->awaits.empty());
   if (!f.pool || !f.pool->runtimes_outlive_agents || by_command || !has_agent(f) || f.session.state.empty()) {
-    if (why) *why = !f.pool ? "it is of no pool" : by_command ? "the state awaits a command" : "its runtime does not outlive its agent, as far as its pool says";
+    if (why) *why = !f.pool ? "it is of no pool, or its own agent is the one that has it" : by_command ? "the state awaits a command" : "its runtime does not outlive its agent, as far as its pool says";
     return {};
   }
   const Duration limit = f.policy ? f.policy->gone_after : gone_before_it_is_replaced;

@@ -201,7 +201,8 @@ bool ignored_last_try(const Facts& f) {
 bool is_stuck(const Facts& facts, const Verdict& verdict) {
   if (facts.terminal) return false;
   // What leaves a drained agent is not stuck.
-  if (verdict.rule == "agent_replaced") return rules::agent_presence(facts) == Presence::gone;
+  if (verdict.rule == "agent_replaced" && !facts.episode.quarantined)
+    return rules::agent_presence(facts) == Presence::gone || verdict.action == Action::wait;
   if (verdict.action != Action::wait || facts.episode.quarantined || verdict.rule == "other_incarnation") return true;
   if (rules::completion_of(facts, nullptr)) return true;  // as it was, although the opposite is proven
   if (!facts.policy) return false;

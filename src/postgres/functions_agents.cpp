@@ -74,9 +74,12 @@ RECONCILER_SQL_FUNCTION(agent_connected) {
 
 RECONCILER_SQL_FUNCTION(register_agent) {
   const std::string agent = agent_of(fcinfo);
-  const int pool = set_pool({sql_text(fcinfo, 1), sql_text(fcinfo, 2), sql_text(fcinfo, 3)}, pool_options("{}"), "register_agent");
+  // Of an agent that is in a pool nothing changes that is not said.
+  const auto name = sql_maybe_text(fcinfo, 1), platform = sql_maybe_text(fcinfo, 2), region = sql_maybe_text(fcinfo, 3);
+  std::optional<int> pool = name || platform || region ? std::nullopt : pool_of_agent(agent);
+  if (!pool) pool = set_pool({name.value_or("default"), platform.value_or(""), region.value_or("")}, pool_options("{}"), "register_agent");
   const std::optional<std::string> incarnation = sql_maybe_text(fcinfo, 5);
-  const bool fresh = register_agent(agent, pool, sql_maybe_int(fcinfo, 4), incarnation, database_now());
+  const bool fresh = register_agent(agent, *pool, sql_maybe_int(fcinfo, 4), incarnation, database_now());
   tell(Presence::present, agent, incarnation.value_or(""), std::nullopt, "register_agent()", true);
   return sql_text_datum(fresh ? "registered" : "updated");
 }

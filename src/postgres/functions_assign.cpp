@@ -107,6 +107,7 @@ RECONCILER_SQL_FUNCTION(assign_session) {
   const Session s = locked(b, typed);
   const Time now = database_now();
   refuse_terminal(b.binding, s);
+  if (name || platform || region) pool_for(b, s, name, platform, region);  // another one than it is of is refused, also where it keeps its agent
   if (s.agent && FreeAgents(b.binding, now).there(*s.agent)) return sql_text_datum(*s.agent);
   refuse_held(b, s.key, now);
   const int pool = pool_for(b, s, name, platform, region);

@@ -63,7 +63,7 @@ std::map<std::string, RowImage> write_rows(const AttachedBinding& b, const Mover
 void carry_episodes_on(const AttachedBinding& b, const std::vector<const Move*>& moved) {
   Texts keys, states, from, to;
   for (const Move* move : moved) keys.push_back(move->session->key), states.push_back(move->session->state), from.push_back(move->session->agent), to.push_back(move->to);
-  query_batch("UPDATE reconciler.episode e SET agent_id = t.becomes, command_id = NULL, hub_command_id = NULL, accepted_at = NULL, next_attempt = NULL, unreachable_since = NULL,"
+  query_batch("UPDATE reconciler.episode e SET agent_id = t.becomes, command_id = NULL, hub_command_id = NULL, accepted_at = NULL, next_attempt = NULL, unreachable_since = NULL, quarantined = NULL, handover_failed = NULL, write_failed = NULL,"
               " incarnation = '', session_running = NULL, sent_to = NULL"
               " FROM (SELECT $1::int AS binding, u.* FROM unnest($2, $3, $4, $5) AS u(key, state, agent, becomes) OFFSET 0) AS t"
               " WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.state = t.state AND e.agent_id IS NOT DISTINCT FROM t.agent",

@@ -85,12 +85,19 @@ int set_pool(const PoolKey& pool, const Options& options, const char* by) {
   });
 }
 
+std::optional<int> pool_of_agent(const std::string& agent) {
+  return as_extension_owner([&]() -> std::optional<int> {
+    const Rows rows = query("SELECT pool_id FROM reconciler.agent WHERE agent_id = $1", {Param::text(agent)});
+    return rows.empty() ? std::nullopt : std::optional(static_cast<int>(rows[0].integer(0)));
+  });
+}
+
 bool register_agent(const std::string& agent, int pool, std::optional<std::int64_t> capacity, const std::optional<std::string>& incarnation, Time now) {
   check_capacity(capacity, "capacity");
   const bool fresh = as_extension_owner([&] {
     return query("INSERT INTO reconciler.agent AS a (agent_id, pool_id, capacity, incarnation, source, connected, last_seen, registered)"
                  " SELECT $1, p.pool_id, coalesce($3, p.default_capacity), coalesce($4, ''), 'call', true, $5, $5 FROM reconciler.agent_pool p WHERE p.pool_id = $2"
-                 " ON CONFLICT (agent_id) DO UPDATE SET pool_id = excluded.pool_id, capacity = excluded.capacity, incarnation = coalesce($4, a.incarnation), source = 'call',"
+                 " ON CONFLICT (agent_id) DO UPDATE SET pool_id = excluded.pool_id, capacity = coalesce($3, CASE WHEN a.pool_id = excluded.pool_id THEN a.capacity END, excluded.capacity), incarnation = coalesce($4, a.incarnation), source = 'call',"
                  " connected = true, last_seen = $5 RETURNING NOT EXISTS (SELECT FROM reconciler.agent b WHERE b.agent_id = $1)",
                  {Param::text(agent), Param::integer(pool), Param::integer(capacity), Param::text(incarnation), Param::time(now)})
         .only()

@@ -24,6 +24,8 @@ std::string shown(const PoolKey&);
 // What a person may choose from, for hints.
 std::string pools_there_are();
 
+// The pool that it is in.
+std::optional<int> pool_of_agent(const std::string& agent);
 // An agent that is there now. Whether it is new; of a new one, sessions that name it already are counted.
 bool register_agent(const std::string& agent, int pool, std::optional<std::int64_t> capacity, const std::optional<std::string>& incarnation, Time now);
 // What agent_connected() and agent_disconnected() say of an agent of a pool. False: it is in none.

@@ -45,7 +45,7 @@ UserError unknown_session(const AttachedBinding&, const std::string& key);
 inline constexpr const char* no_tries_yet =
     "attempts = 0, accepted = 0, tries = 0, first_accepted = NULL, command_id = NULL, hub_command_id = NULL, accepted_at = NULL, lease_until = NULL,"
     " last_attempt = NULL, last_result = '', unreachable_since = NULL, quarantined = NULL, write_failed = NULL, write_error = '', write_locked = NULL, session_gone = NULL,"
-    " retry_requested = NULL, last_command_seen = NULL, last_would = '', incarnation = '', session_running = NULL, start_failed = NULL, sent_to = NULL, siblings = 0";
+    " retry_requested = NULL, last_command_seen = NULL, last_would = '', incarnation = '', session_running = NULL, start_failed = NULL, sent_to = NULL, siblings = 0, handover_failed = NULL";
 
 class PgStore final : public Store {
  public:
@@ -176,6 +176,7 @@ class PgStore final : public Store {
   void record_once(const PassStart&, const std::vector<Attempt>&, const std::vector<const Attempt*>& taken);
   std::map<std::string, Image> write_agents(const PassStart&, const std::vector<Handover>&, Time at);
   void note_handed_over(const PassStart&, const std::vector<Handover>&, const std::map<std::string, Image>&, Time at);
+  std::vector<std::string> emptied(const std::optional<std::string>& agent);
   Finished hand_over_once(const PassStart&, const std::vector<Handover>&);
   void settle_room(const std::vector<Attempt>&, const std::map<std::string, Image>&);
   void keep_starts(const std::vector<std::optional<std::string>>& keys);

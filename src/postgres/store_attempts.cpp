@@ -356,11 +356,11 @@ void PgStore::quarantine(const PassStart& pass, const Tracked& tracked, const Ve
   transactions_.run("quarantining a session", [&] {
     ours([&] {
       const Time at = now();
-      const Rows marked = query("UPDATE reconciler.episode SET quarantined = coalesce(quarantined, $3), write_failed = CASE WHEN $4 THEN $3 ELSE write_failed END,"
+      const Rows marked = query("UPDATE reconciler.episode SET quarantined = coalesce(quarantined, $3), write_failed = CASE WHEN $4 AND NOT $8 THEN $3 ELSE write_failed END, handover_failed = CASE WHEN $8 THEN $3 ELSE handover_failed END,"
                                 " write_error = CASE WHEN $4 THEN $5 #>> '{error,message}' ELSE write_error END, retry_requested = NULL"
                                 " WHERE binding_id = $1 AND session_id = $2 AND first_seen = $6 AND retry_requested IS NOT DISTINCT FROM $7 AND (quarantined IS NULL OR $4) RETURNING 1",
                                 {Param::integer(b_.binding.id), Param::text(tracked.session.key), Param::time(at), Param::boolean(verdict.reason == "error"),
-                                 Param::jsonb(std::string_view(evidence)), Param::time(tracked.episode.first_seen), Param::time(tracked.episode.retry_requested)});
+                                 Param::jsonb(std::string_view(evidence)), Param::time(tracked.episode.first_seen), Param::time(tracked.episode.retry_requested), Param::boolean(verdict.action == Action::reassign)});
       if (marked.empty()) return;
       count(b_.binding.id, "reconciler_quarantined_total", "", 1);
       write_events(b_, pass.pass_id, at, actor_,

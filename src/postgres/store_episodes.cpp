@@ -24,6 +24,7 @@ Episode read_episode(Rows::Row row) {
   e.last_command_seen = row.maybe_text("last_command_seen"), e.last_would = row.text("last_would");
   e.detected = row.boolean("detected");
   e.incarnation = row.text("incarnation"), e.session_running = row.maybe_time("session_running"), e.start_failed = row.maybe_time("start_failed");
+  e.handover_failed = row.maybe_time("handover_failed");
   e.sent_to = row.maybe_text("sent_to"), e.siblings = static_cast<int>(row.integer("siblings"));
   const std::string owed = row.maybe_text("owed").value_or("");
   e.owed = owed == "stop" ? Owed::stop : owed == "readopt" ? Owed::readopt : Owed::nothing;

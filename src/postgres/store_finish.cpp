@@ -78,7 +78,7 @@ Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing
 }
 
 void PgStore::set_aside(const PassStart& pass, const Tracked& tracked, Verdict verdict, const std::string& rested_on, const PostgresError& e) {
-  verdict.action = Action::quarantine, verdict.reason = "error";
+  verdict.reason = "error";
   json evidence = json::parse(rested_on);
   evidence["error"] = {{"sqlstate", e.sqlstate}, {"message", e.message}, {"detail", e.detail}};
   quarantine(pass, tracked, verdict, dump(evidence));

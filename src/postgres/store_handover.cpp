@@ -32,23 +32,38 @@ std::map<std::string, Pooled> PgStore::pools_of(const std::vector<const Tracked*
 std::vector<Taker> PgStore::takers(int pool, std::int64_t limit) {
   return transactions_.run("reading agents of a pool", [&] {
     std::vector<Taker> takers;
-    for (const PoolAgent& agent : FreeAgents(b_.binding, now()).siblings(pool, {}, static_cast<int>(limit))) takers.push_back({agent.id, agent.load, agent.capacity});
+    std::vector<std::string> ids;
+    for (const PoolAgent& agent : FreeAgents(b_.binding, now()).siblings(pool, {}, static_cast<int>(limit))) {
+      takers.push_back({agent.id, agent.load, agent.capacity});
+      ids.push_back(agent.id);
+    }
+    // Where agents have a table, a session's agent is a row of it: mostly a foreign key says so.
+    if (b_.mapping.agents && !ids.empty()) {
+      std::set<std::string> known;
+      for (Rows::Row row : theirs([&] { return query_batch(sql_.agents(), {Param::texts(ids)}); })) known.insert(row.text("id"));
+      std::erase_if(takers, [&](const Taker& taker) { return !known.contains(taker.id); });
+    }
     return takers;
+  });
+}
+
+// Agents whose sessions leave them, of all or of this one: drained, or lost with what they ran living on.
+std::vector<std::string> PgStore::emptied(const std::optional<std::string>& agent) {
+  return ours([&] {
+    std::vector<std::string> ids;
+    for (Rows::Row row : query("SELECT a.agent_id FROM reconciler.agent a JOIN reconciler.agent_pool p USING (pool_id)"
+                               " WHERE p.runtimes_outlive_agents AND (a.draining IS NOT NULL AND a.drain_moves AND a.drained IS NULL"
+                               "   OR NOT a.connected AND EXISTS (SELECT FROM reconciler.agent_evidence e WHERE e.binding_id = $1 AND e.agent_id = a.agent_id AND e.presence = 'gone'))"
+                               " AND ($2::text IS NULL OR a.agent_id = $2) ORDER BY a.agent_id LIMIT 10000",
+                               {Param::integer(b_.binding.id), Param::text(agent)}))
+      ids.push_back(row.text(0));
+    return ids;
   });
 }
 
 std::vector<Tracked> PgStore::scan_leaving(Cursor& cursor) {
   return transactions_.run("scanning sessions of agents that are emptied", [&] {
-    std::vector<std::string> agents = ours([&] {
-      std::vector<std::string> ids;
-      for (Rows::Row row : query("SELECT a.agent_id FROM reconciler.agent a JOIN reconciler.agent_pool p USING (pool_id)"
-                                 " WHERE p.runtimes_outlive_agents AND (a.draining IS NOT NULL AND a.drain_moves AND a.drained IS NULL"
-                                 "   OR NOT a.connected AND EXISTS (SELECT FROM reconciler.agent_evidence e WHERE e.binding_id = $1 AND e.agent_id = a.agent_id AND e.presence = 'gone'))"
-                                 " ORDER BY a.agent_id LIMIT 10000",
-                                 {Param::integer(b_.binding.id)}))
-        ids.push_back(row.text(0));
-      return ids;
-    });
+    const std::vector<std::string> agents = emptied({});
     cursor.started = true, cursor.done = true;
     std::vector<Tracked> batch;
     if (agents.empty()) return batch;
@@ -95,7 +110,7 @@ void PgStore::note_handed_over(const PassStart& pass, const std::vector<Handover
     events.push_back(std::move(event));
   }
   const Rows noted = query_batch(
-      "UPDATE reconciler.episode e SET agent_id = t.other, sent_to = NULL, quarantined = NULL, unreachable_since = NULL, last_would = '',"
+      "UPDATE reconciler.episode e SET agent_id = t.other, sent_to = NULL, quarantined = NULL, handover_failed = NULL, write_failed = NULL, unreachable_since = NULL, last_would = '',"
       "   incarnation = coalesce((SELECT a.incarnation FROM reconciler.agent_evidence a WHERE a.binding_id = e.binding_id AND a.agent_id = t.other), '')"
       " FROM (SELECT $1::int AS binding, u.* FROM unnest($2::text[], $3::text[], $4::timestamptz[], $5::boolean[]) AS u(key, other, first_seen, by_command) OFFSET 0) AS t"
       " WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.first_seen = t.first_seen"

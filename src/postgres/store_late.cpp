@@ -12,7 +12,7 @@ using Texts = std::vector<std::optional<std::string>>;
 
 Event late_report(const Tracked& tracked, const std::string& outcome) {
   return {.session = tracked.session.key, .kind = "late_report", .from_state = tracked.session.state, .to_state = {}, .reason = outcome, .rule = "late_agent",
-          .evidence = json{{"agent_id", tracked.session.agent.value_or("")}, {"outcome", outcome}}.dump(-1, ' ', false, json::error_handler_t::replace),
+          .evidence = json{{"agent_id", tracked.goes_to ? tracked.goes_to->agent : tracked.session.agent.value_or("")}, {"outcome", outcome}}.dump(-1, ' ', false, json::error_handler_t::replace),
           .before = {}, .after = {}};
 }
 

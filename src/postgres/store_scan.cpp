@@ -115,6 +115,7 @@ std::optional<Tracked> PgStore::find(const std::string& key) {
     std::vector<Tracked> batch = matching(key);
     if (batch.empty()) return std::nullopt;
     load_episodes(batch);
+    if (b_.binding.pools && batch[0].session.agent) batch[0].leaves = !emptied(batch[0].session.agent).empty();
     return batch[0];
   });
 }

@@ -96,6 +96,7 @@ CREATE TABLE reconciler.episode (
   start_sent        timestamptz,
   sent_to           text,
   siblings          integer NOT NULL DEFAULT 0,
+  handover_failed   timestamptz,
   PRIMARY KEY (binding_id, session_id)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 CREATE INDEX episode_owed ON reconciler.episode (binding_id, session_id) WHERE owed IS NOT NULL;
@@ -140,6 +141,7 @@ COMMENT ON COLUMN reconciler.episode.start_failed IS 'The agent failed our start
 COMMENT ON COLUMN reconciler.episode.start_sent IS 'We sent a start, in this stay or one before: it may arrive after the session has ended, so its end owes a stop. NULL: no, or so is owed already.';
 COMMENT ON COLUMN reconciler.episode.sent_to IS 'Another agent of the pool that the last try went to, in place of its own; NULL: it went to its own.';
 COMMENT ON COLUMN reconciler.episode.siblings IS 'Tries that other agents of the pool were asked for.';
+COMMENT ON COLUMN reconciler.episode.handover_failed IS 'Giving it to another agent raised write_error; tried again an hour later. It can be closed all the same.';
 
 CREATE TABLE reconciler.agent_evidence (
   binding_id        integer NOT NULL REFERENCES reconciler.binding ON DELETE CASCADE,

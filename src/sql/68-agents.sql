@@ -12,11 +12,11 @@ REVOKE ALL ON FUNCTION agent_connected(text, text, regclass) FROM PUBLIC;
 COMMENT ON FUNCTION agent_connected(text, text, regclass) IS
   'Says that an agent is connected now: sets its gone time to zero, and the worker looks at once, for the commands that waited for it. incarnation: what tells this start of the agent from earlier ones; NULL: not known. sessions: the attached table; NULL: all. Returns recorded. Error: blank agent_id (22023).';
 
-CREATE FUNCTION register_agent(agent_id text, pool text DEFAULT 'default', platform text DEFAULT '', region text DEFAULT '', capacity integer DEFAULT NULL, incarnation text DEFAULT NULL) RETURNS text
+CREATE FUNCTION register_agent(agent_id text, pool text DEFAULT NULL, platform text DEFAULT NULL, region text DEFAULT NULL, capacity integer DEFAULT NULL, incarnation text DEFAULT NULL) RETURNS text
   LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_register_agent';
 REVOKE ALL ON FUNCTION register_agent(text, text, text, text, integer, text) FROM PUBLIC;
 COMMENT ON FUNCTION register_agent(text, text, text, text, integer, text) IS
-  'Says that an agent is there, connected, and of which pool: it gets sessions of that pool from here on, as long as it is heard of. pool, platform, region: a pool that is not there is made. capacity: sessions that it takes; NULL: the pool''s default_capacity. incarnation: what tells this start of it from earlier ones; NULL: not known. Returns registered, or updated. Errors: blank agent_id or pool, capacity out of range (22023).';
+  'Says that an agent is there, connected, and of which pool: it gets sessions of that pool from here on, as long as it is heard of. pool, platform, region: a pool that is not there is made; all NULL: the one that it is in, of a new agent default. capacity: sessions that it takes; NULL: as it was, of a new agent the pool''s default_capacity. incarnation: what tells this start of it from earlier ones; NULL: not known. Returns registered, or updated. Errors: blank agent_id or pool, capacity out of range (22023).';
 
 CREATE FUNCTION agent_heartbeat(agent_id text, incarnation text DEFAULT NULL, capacity integer DEFAULT NULL) RETURNS text
   LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_agent_heartbeat';

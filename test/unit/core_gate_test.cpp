@@ -98,7 +98,7 @@ TEST(Gate, ABrokenTableSaysWhatBroke) {
 
 TEST(Gate, ARowThatCouldNotBeWrittenRestsForAnHour) {
   Episode episode;
-  episode.write_failed = noon - minutes(20), episode.write_error = "not this one";
+  episode.write_failed = episode.handover_failed = noon - minutes(20), episode.write_error = "not this one";
   for (const Action action : every_action) {
     const Gated gated = gate(verdict(action), nullptr, episode, open_gates(), noon);
     const bool writes = action == Action::finalize || action == Action::force || action == Action::reassign;
@@ -107,6 +107,9 @@ TEST(Gate, ARowThatCouldNotBeWrittenRestsForAnHour) {
     EXPECT_EQ(gated.until, noon + minutes(40));
     EXPECT_EQ(gated.text, "its row could not be written 00:20:00 ago: not this one");
   }
+  episode.write_failed.reset();
+  EXPECT_EQ(gate(verdict(Action::finalize), nullptr, episode, open_gates(), noon).by, Blocked::none) << "that another agent can't get it keeps no end from being written";
+  episode.write_failed = episode.handover_failed;
   episode.retry_requested = noon - minutes(1);
   EXPECT_EQ(gate(verdict(Action::force), nullptr, episode, open_gates(), noon).by, Blocked::none) << "an operator mended it";
   episode.retry_requested.reset();
