@@ -37,10 +37,11 @@ std::vector<Taker> PgStore::takers(int pool, std::int64_t limit) {
       takers.push_back({agent.id, agent.load, agent.capacity});
       ids.push_back(agent.id);
     }
-    // Where agents have a table, a session's agent is a row of it: mostly a foreign key says so.
+    // Where agents have a table, a session's agent is a row of it: mostly a foreign key says so. As its owner, who may look
+    // at agents, also for somebody who may not.
     if (b_.mapping.agents && !ids.empty()) {
       std::set<std::string> known;
-      for (Rows::Row row : theirs([&] { return query_batch(sql_.agents(), {Param::texts(ids)}); })) known.insert(row.text("id"));
+      for (Rows::Row row : as_role(b_.mapping.sessions.owner, [&] { return query_batch(sql_.agents(), {Param::texts(ids)}); })) known.insert(row.text("id"));
       std::erase_if(takers, [&](const Taker& taker) { return !known.contains(taker.id); });
     }
     return takers;

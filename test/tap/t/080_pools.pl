@@ -37,6 +37,14 @@ sub incidents
 
 	$r->live_through(300);
 	is($space->state_of('admin-brave-f7b5e0f5'), 'terminating', 'fresh: nobody else is asked');
+	# Who may read the sessions sees what is stuck, whoever may read the agents.
+	$r->do('DO $$ BEGIN CREATE ROLE looker; EXCEPTION WHEN duplicate_object THEN END $$');
+	$r->do("SELECT reconciler_grant('looker', 'viewer')");
+	$r->do('GRANT SELECT ON sessions, agent_commands TO looker');
+	$r->do('SET ROLE looker');
+	is($r->error('SELECT * FROM stuck_sessions()'), '', 'a viewer without rights on the agents table looks');
+	$r->do('RESET ROLE');
+
 	$r->live_through(420);
 	$r->wait_for("SELECT state = 'running' FROM sessions WHERE id = 'admin-brave-fa96fa51'");
 	is($r->one("SELECT agent_id FROM sessions WHERE id = 'admin-brave-fa96fa51'"), $new, 'the start went to the agent that is there, and so did the session');
