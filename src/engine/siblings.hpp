@@ -14,10 +14,10 @@ namespace reconciler {
 
 class Siblings {
  public:
-  // `may_ask`: other agents are looked at; without, their records are good enough (Look functions).
   Siblings(Store& store, Observer& observer) : store_(store), observer_(observer) {}
 
-  // Finds the pools of those of the batch that need another agent.
+  // Finds the pools of those of the batch that need another agent. `may_ask`: other agents are looked at; without, their records
+  // are good enough (Look functions).
   void consider(const std::vector<Tracked>& batch, bool may_ask);
   // With the agent that is the least loaded by now. nullptr: it is of no pool, or its own agent is the one to ask.
   const PoolFacts* of(const Tracked&);

@@ -289,7 +289,8 @@ std::string Statements::count_unfilled() const { return "SELECT count(*) FROM " 
 
 std::string Statements::fill_pools() const {
   const SessionsTable& t = m_.sessions;
-  std::string keys = in("o", t.key) + " AS key", same = in("s", t.key) + " = t.key";
+  // Its pool follows from its agent: with another one by now it is left to the next call.
+  std::string keys = in("o", t.key) + " AS key, " + in("o", *t.agent) + " AS agent", same = in("s", t.key) + " = t.key AND " + in("s", *t.agent) + " = t.agent";
   for (std::size_t i = 0; i < t.route.size(); ++i) {
     const std::string name = "route" + std::to_string(i);
     keys += ", " + in("o", t.route[i]) + " AS " + name, same += " AND " + in("s", t.route[i]) + " IS NOT DISTINCT FROM t." + name;

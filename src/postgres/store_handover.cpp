@@ -227,7 +227,7 @@ void PgStore::note_drained(const PassStart& pass) {
       for (Rows::Row row : query("UPDATE reconciler.agent SET drained = $2 WHERE agent_id = ANY($1) AND load = 0 AND draining IS NOT NULL AND drained IS NULL RETURNING agent_id, drain_reason",
                                  {Param::texts(draining), Param::time(at)}))
         events.push_back({.session = {}, .kind = "drained", .from_state = {}, .to_state = {}, .reason = {}, .rule = {},
-                          .evidence = nlohmann::json{{"agent_id", row.text("agent_id")}, {"reason", row.text("drain_reason")}}.dump(), .before = {}, .after = {}});
+                          .evidence = nlohmann::json{{"agent_id", row.text("agent_id")}, {"reason", row.text("drain_reason")}}.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), .before = {}, .after = {}});
       write_events(b_, pass.pass_id, at, actor_, events);
     });
   });
