@@ -42,9 +42,8 @@ Texts texts_of(const json& document, const char* name) {
 
 // As instant() has it, in the one format that parse_rfc3339() reads: whole seconds, as the API has them.
 std::string rfc3339(Time at) {
-  std::string text = instant(at);  // 2025-12-05 10:00:00 UTC
-  text[10] = 'T';
-  return text.substr(0, 19) + "Z";
+  const std::string text = instant(at);  // 2025-12-05 10:00:00 UTC; or infinity
+  return text.size() < 19 ? std::string() : text.substr(0, 10) + "T" + text.substr(11, 8) + "Z";
 }
 
 void put(json& document, const char* name, const std::string& text) {
@@ -63,8 +62,8 @@ std::optional<Outcome> outcome_from(std::string_view text, const std::array<Outc
 json to_json(const ClusterObject& o) {
   json document = {{"name", o.name}, {"uid", o.uid}};
   put(document, "namespace", o.namespace_name), put(document, "resource_version", o.resource_version);
-  if (o.created) document["created"] = rfc3339(*o.created);
-  if (o.deleted) document["deleted"] = rfc3339(*o.deleted);
+  if (o.created) put(document, "created", rfc3339(*o.created));
+  if (o.deleted) put(document, "deleted", rfc3339(*o.deleted));
   if (!o.labels.empty()) document["labels"] = o.labels;
   if (!o.annotations.empty()) document["annotations"] = o.annotations;
   if (!o.finalizers.empty()) document["finalizers"] = o.finalizers;
@@ -127,13 +126,13 @@ const char* to_string(Removed::Outcome outcome) {
 }
 
 std::optional<Listed::Outcome> listed_outcome_from(std::string_view text) {
-  using enum Listed::Outcome;
-  return outcome_from(text, std::array{complete, not_served, forbidden, unauthorized, unknown});
+  using O = Listed::Outcome;
+  return outcome_from(text, std::array{O::complete, O::not_served, O::forbidden, O::unauthorized, O::unknown});
 }
 
 std::optional<Removed::Outcome> removed_outcome_from(std::string_view text) {
-  using enum Removed::Outcome;
-  return outcome_from(text, std::array{accepted, absent, changed, forbidden, unauthorized, busy, unknown});
+  using O = Removed::Outcome;
+  return outcome_from(text, std::array{O::accepted, O::absent, O::changed, O::forbidden, O::unauthorized, O::busy, O::unknown});
 }
 
 }  // namespace reconciler
