@@ -43,9 +43,15 @@ Observation Observer::observation(const std::string&, const Sighting& sighting, 
 
 void Observer::look(const std::set<std::string>& wanted) {
   if (!hub_) return load(wanted);
+  if (wanted.empty()) return;
+  const Time begun = store_.now();
   std::vector<std::string> ids;
-  for (const std::string& id : wanted)
-    if (looked_.insert(id).second) ids.push_back(id);
+  for (const std::string& id : wanted) {
+    const auto [last, first] = looked_.try_emplace(id, begun);
+    if (!first && begun - last->second < store_.binding().limits.interval) continue;
+    last->second = begun;
+    ids.push_back(id);
+  }
   if (ids.empty()) return;
 
   const auto sightings = hub_->look(ids);

@@ -16,7 +16,8 @@ class Observer {
  public:
   Observer(Store& store, AgentHub* hub) : store_(store), hub_(hub) {}
 
-  // Asks about those of `ids` that were not asked since the last forget(); answers stay available below.
+  // Asks about those of `ids` that were not asked within an interval, or since the last forget(): a pass may be longer than
+  // what was seen at its beginning is worth. Answers stay available below.
   void look(const std::set<std::string>& ids);
   // The record of an agent: after look() the fresh one, else the stored one (nullptr: none).
   const AgentEvidence* of(const std::optional<std::string>& agent) const;
@@ -35,7 +36,7 @@ class Observer {
   Store& store_;
   AgentHub* hub_;
   std::map<std::string, AgentEvidence> known_;
-  std::set<std::string> looked_;
+  std::map<std::string, Time> looked_;
   bool asked_ = false, answered_ = false, unauthorized_ = false;
 };
 

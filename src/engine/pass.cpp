@@ -45,6 +45,13 @@ void ForcesDue::add(const Session& session, const Verdict& verdict) {
   if (samples.size() < 10) samples.push_back(session.key);
 }
 
+// Unknown agents are asked about again soon. But looking at a million sessions again takes a core for many seconds: with
+// many of them it comes later, an interval at the latest.
+Duration Pass::until_asked_again() const {
+  const EvidenceLimits& limits = store_.binding().limits;
+  return std::max(limits.observation_spacing, std::min(limits.interval, limits.observation_spacing + Duration(100) * end_.scanned));
+}
+
 PassEnd Pass::run(bool ask_again) {
   // A CALL is one whole pass; the worker has other tables, and comes back.
   most_waiting_ = ask_again ? hours(1) : seconds(10);
@@ -79,7 +86,7 @@ PassEnd Pass::run(bool ask_again) {
     store_.end_pass(start_, end_);
     throw;
   }
-  if (!unknown_agents_.empty()) due_at(store_.now() + store_.binding().limits.observation_spacing);
+  if (!unknown_agents_.empty() && hub_) due_at(store_.now() + until_asked_again());
   if (observer_.asked_hub()) end_.hub_up = observer_.hub_answered();
   end_.hub_unauthorized = observer_.unauthorized();
   if (hub_) {

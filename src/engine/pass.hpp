@@ -49,6 +49,7 @@ class Pass {
   void close(const std::vector<Closing>&, Budget);
   void close_at_pace(const std::vector<Closing>&);
   void force_inferred();
+  Duration until_asked_again() const;
   void due_at(std::optional<Time>);
 
   Store& store_;

@@ -7,6 +7,7 @@
 #include "postgres/role.hpp"
 #include "postgres/settings.hpp"
 #include "postgres/statements.hpp"
+#include "postgres/table_columns.hpp"
 #include "postgres/transaction.hpp"
 #include "postgres/user_error.hpp"
 #include "postgres/worker.hpp"
@@ -19,8 +20,8 @@ using nlohmann::json;
 // One table's name and columns, read at once: a binding maps dozens.
 class Table {
  public:
-  explicit Table(Oid relation) : Table(relation, "") {}
-  explicit Table(const json& related) : Table(0, related.at("table").get<std::string>()) {
+  explicit Table(Oid relation) : Table(columns_of(relation)) {}
+  explicit Table(const json& related) : Table(columns_of(related.at("table").get<std::string>())) {
     if (columns_.empty())
       throw UserError("55000", "related table " + related.at("table").get<std::string>() + " does not exist", "Restore it, or detach_sessions() and attach again.");
   }
@@ -37,25 +38,8 @@ class Table {
   }
 
  private:
-  Table(Oid relation, const std::string& name) {
-    for (Rows::Row row : query_by_oid("SELECT n.nspname, c.relname, a.attname, t.oid AS type_oid, format_type(t.oid, -1) AS type, t.oid = 'timestamp'::regtype AS naive, t.oid = 'timestamptz'::regtype AS zoned,"
-                               " t.typtype = 'd' AS domain"
-                               " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type t ON t.oid = a.atttypid"
-                               " WHERE c.oid = coalesce(nullif($1, 0), to_regclass($2)::oid) AND a.attnum > 0 AND NOT a.attisdropped",
-                               {Param::oid(relation), Param::text(name)})) {
-      if (qualified_.empty()) qualified_ = quote_identifier(row.view("nspname")) + "." + quote_identifier(row.view("relname"));
-      const std::string column = row.text("attname");
-      columns_[column] = row.boolean("domain") ? of_domain(column, static_cast<Oid>(row.integer("type_oid"))) : Column{column, row.text("type"), row.boolean("naive"), row.boolean("zoned")};
-    }
-  }
-
-  // By the type below it: its checks are for what is written, and are functions of its owner.
-  static Column of_domain(const std::string& column, Oid domain) {
-    const Rows base = query("WITH RECURSIVE below AS (SELECT t.oid, t.typtype, t.typbasetype FROM pg_type t WHERE t.oid = $1"
-                            "   UNION ALL SELECT t.oid, t.typtype, t.typbasetype FROM below d JOIN pg_type t ON t.oid = d.typbasetype WHERE d.typtype = 'd')"
-                            " SELECT format_type(oid, -1) AS type, oid = 'timestamp'::regtype AS naive, oid = 'timestamptz'::regtype AS zoned, typtype = 'e' AS enum FROM below WHERE typtype <> 'd'",
-                            {Param::oid(domain)});
-    return {column, base.only().text("type"), base.only().boolean("naive"), base.only().boolean("zoned"), base.only().boolean("enum")};
+  explicit Table(const TableColumns& found) : columns_(found.columns) {
+    if (!found.name.empty()) qualified_ = quote_identifier(found.schema) + "." + quote_identifier(found.name);
   }
 
   std::string qualified_;
@@ -129,6 +113,14 @@ void load_sessions(SessionsTable& table, const json& columns) {
 void check_leftover(const json& leftover) {
   for (const char* list : {"resources", "user_data"}) (void)leftover.value(list, std::vector<std::string>());
   for (const char* word : {"namespace", "cleanup"}) (void)leftover.value(word, std::string());
+}
+
+// What-if questions name columns of some of them.
+Rows policies(int binding, const std::string& overrides) {
+  if (overrides.empty()) return query("SELECT * FROM reconciler.policy WHERE binding_id = $1 ORDER BY user_requested DESC, state", {Param::integer(binding)});
+  return query("SELECT o.* FROM reconciler.policy p, jsonb_populate_record(p, coalesce($2 -> p.state, '{}')) o WHERE p.binding_id = $1"
+               " ORDER BY o.user_requested DESC, p.state",
+               {Param::integer(binding), Param::jsonb(std::string_view(overrides))});
 }
 
 Policy read_policy(Rows::Row row) {
@@ -247,10 +239,7 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
     throw UserError("22023", "columns, related or leftover of " + b.name + " in reconciler.binding is not of the form that attach_sessions() writes",
                     "Write it as it was; or detach_sessions() and attach again, with what is to be mapped as options.", e.what());
   }
-  for (Rows::Row policy : query("SELECT o.* FROM reconciler.policy p, jsonb_populate_record(p, coalesce($2 -> p.state, '{}')) o WHERE p.binding_id = $1"
-                                " ORDER BY o.user_requested DESC, p.state",
-                                {Param::integer(id), Param::jsonb(std::string_view(policy_overrides))}))
-    b.policies.push_back(read_policy(policy));
+  for (Rows::Row policy : policies(id, policy_overrides)) b.policies.push_back(read_policy(policy));
 
   out.mapping.ending_states = b.terminal_states;
   for (const Policy& policy : b.policies) {

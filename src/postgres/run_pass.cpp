@@ -86,7 +86,10 @@ PassReport run_pass(int id, TransactionMode mode, Waiter& waiter, bool ask_again
   Transactions transactions(mode);
   PassReport report;
   Oid owner = 0;
-  report.table = binding_name(id, mode);
+  const auto broken = [&](const std::string& why) {
+    report.table = binding_name(id, mode);
+    mark_broken(id, transactions, report.why_not = why);
+  };
   try {
     AttachedBinding attached = transactions.run("reading a binding", [&] { return as_extension_owner([&] { return load_binding(id); }); });
     report.table = attached.binding.name;
@@ -104,14 +107,14 @@ PassReport run_pass(int id, TransactionMode mode, Waiter& waiter, bool ask_again
     if (hub) hub->note_answers(transactions);
   } catch (const UserError& e) {
     if (!structural(e.sqlstate)) throw;
-    mark_broken(id, transactions, report.why_not = e.what());
+    broken(e.what());
   } catch (const ExtensionMissing&) {
     throw;
   } catch (const PostgresError& e) {
     if (!structural(e.sqlstate)) throw;
     // A table that was renamed and back while a pass ran, or given to another owner, is no broken one.
     if (const auto owner_now = owner_if_it_loads(id, transactions); owner_now && (e.is("42P01") || e.is("42703") || *owner_now != owner)) throw;
-    mark_broken(id, transactions, report.why_not = e.message);
+    broken(e.message);
   }
   return report;
 }

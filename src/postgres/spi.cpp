@@ -30,7 +30,6 @@ std::unordered_map<std::string, Prepared>& prepared() {
 // How a kept statement is planned.
 enum class Planned {
   once,  // as the server likes: soon one plan for all values
-  for_all,  // one plan for all values from the first time on
   each_batch
 };
 
@@ -85,7 +84,7 @@ void execute(const Work& work) {
     check(SPI_execute_with_args(text, count, types, values, nulls, work.read_only, 0), "SPI_execute_with_args");
   } else {
     if (!work.slot->plan) {
-      const int options = work.planned == Planned::each_batch ? CURSOR_OPT_CUSTOM_PLAN : work.planned == Planned::for_all ? CURSOR_OPT_GENERIC_PLAN : 0;
+      const int options = work.planned == Planned::each_batch ? CURSOR_OPT_CUSTOM_PLAN : 0;
       SPIPlanPtr plan = SPI_prepare_cursor(to_server(work.statement), count, types, options);
       if (!plan) check(SPI_result, "SPI_prepare_cursor");
       check(SPI_keepplan(plan), "SPI_keepplan");
@@ -137,10 +136,6 @@ Rows query(std::string_view statement, std::span<const Param> params, Access acc
 
 Rows query(std::string_view statement, std::initializer_list<Param> params, Access access) {
   return query(statement, std::span<const Param>(params.begin(), params.size()), access);
-}
-
-Rows query_by_oid(std::string_view statement, std::initializer_list<Param> params) {
-  return run_kept(statement, std::span<const Param>(params.begin(), params.size()), Access::write, Planned::for_all);
 }
 
 Rows query_once(std::string_view statement, std::initializer_list<Param> params, Access access) {

@@ -159,8 +159,6 @@ enum class Access {
 // Prepared once. For statements that come again: their text must not contain values.
 Rows query(std::string_view statement, std::initializer_list<Param> = {}, Access = Access::write);
 Rows query(std::string_view statement, std::span<const Param>, Access = Access::write);
-// The catalog's rows of one object: planned once, since the plan does not hang on which.
-Rows query_by_oid(std::string_view statement, std::initializer_list<Param>);
 // Not kept: DDL and the like, or texts that hardly come again.
 Rows query_once(std::string_view statement, std::initializer_list<Param> = {}, Access = Access::write);
 // Over a batch of keys: parsed once, planned for each batch with its number of keys, as for tables in memory. On tables

@@ -132,10 +132,9 @@ void PgStore::forget_departed() {
   for (bool more = true; more;) {
     more = transactions_.run("looking for departed sessions", [&] {
       const Rows episodes = ours([&] {
-        // What was owed for too long.
-        if (after.empty()) query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND owed IS NOT NULL AND owed_until <= $2", {Param::integer(b_.binding.id), Param::time(now())});
-        return query("SELECT session_id, state, agent_id, runtime_id, created, first_seen, start_sent, accepted > 0 AS accepted FROM reconciler.episode WHERE binding_id = $1 AND session_id > $2 ORDER BY session_id LIMIT $3",
-                     {Param::integer(b_.binding.id), Param::text(after), Param::integer(b_.binding.batch_size)});
+        return query("SELECT session_id, state, agent_id, runtime_id, created, first_seen, start_sent, accepted > 0 AS accepted, owed IS NOT NULL AND owed_until <= $4 AS owed_too_long"
+                     " FROM reconciler.episode WHERE binding_id = $1 AND session_id > $2 ORDER BY session_id LIMIT $3",
+                     {Param::integer(b_.binding.id), Param::text(after), Param::integer(b_.binding.batch_size), Param::time(now())});
       });
       if (episodes.empty()) return false;
       std::vector<std::string> keys;
@@ -154,6 +153,10 @@ void PgStore::forget_departed() {
       std::vector<std::optional<std::string>> started;
       Ended ended;
       for (Rows::Row row : episodes) {
+        if (row.boolean("owed_too_long")) {
+          departed.push_back(row.text("session_id")), first_seen.push_back(row.time("first_seen"));
+          continue;
+        }
         const auto found = now_rows.find(row.text("session_id"));
         const std::vector<std::optional<std::string>> was{row.text("state"), row.maybe_text("agent_id"), row.maybe_text("runtime_id"), row.maybe_text("created")};
         if (found != now_rows.end() && found->second == was) continue;

@@ -88,15 +88,21 @@ PassStart PgStore::begin_pass() {
       PassStart start;
       const Time at = start.now = now();
       const Server here = this_server();
-      query("INSERT INTO reconciler.binding_state (binding_id) VALUES ($1) ON CONFLICT DO NOTHING", {Param::integer(b_.binding.id)});
       notice_crashes(at);
       // A timeline that we have not written on before: a promotion, or a restore to a point in time.
-      const Rows begun = query("UPDATE reconciler.binding_state SET first_pass_at = CASE WHEN server_started_at IS DISTINCT FROM $3 THEN $2 ELSE coalesce(first_pass_at, $2) END,"
+      const auto begin = [&] {
+        return query("UPDATE reconciler.binding_state SET first_pass_at = CASE WHEN server_started_at IS DISTINCT FROM $3 THEN $2 ELSE coalesce(first_pass_at, $2) END,"
                                " server_started_at = $3, promoted_at = CASE WHEN timeline <> $4 THEN $2 ELSE promoted_at END, timeline = $4,"
                                " pass_starts = ($2::timestamptz || pass_starts)[1:4], safe_mode_since = CASE WHEN library = $5 THEN safe_mode_since END,"
                                " crashes = CASE WHEN library = $5 THEN crashes ELSE '{}' END, library = $5"
                                " WHERE binding_id = $1 RETURNING nextval('reconciler.pass_id') AS pass_id",
                                {Param::integer(b_.binding.id), Param::time(at), Param::time(here.started), Param::integer(here.timeline), Param::text(library_version())});
+      };
+      Rows begun = begin();
+      if (begun.empty()) {  // the first pass of all
+        query("INSERT INTO reconciler.binding_state (binding_id) VALUES ($1) ON CONFLICT DO NOTHING", {Param::integer(b_.binding.id)});
+        begun = begin();
+      }
       start.pass_id = begun.only().integer("pass_id");
       query("WITH witness AS (INSERT INTO reconciler.pass_witness VALUES ($1)) INSERT INTO reconciler.pass (pass_id, binding_id, started_at, pid) VALUES ($1, $2, $3, $4)",
             {Param::integer(start.pass_id), Param::integer(b_.binding.id), Param::time(at), Param::integer(here.pid)});
@@ -124,6 +130,23 @@ Duration PgStore::unserved_scans() {
   return unserved;
 }
 
+namespace {
+
+// `found`: whether there is anything to tidy.
+void tidy(int binding, const Rows::Row& found, Time at) {
+  if (found.boolean("guarded"))
+    if (const Rows refused = query("DELETE FROM reconciler.counter WHERE binding_id = $1 AND name = 'reconciler_guarded_total' AND label <> '' RETURNING label", {Param::integer(binding)}); !refused.empty())
+      count(binding, "reconciler_guarded_total", "", static_cast<double>(refused.size()));
+  const Duration keep = settings::event_retention();
+  if (const auto oldest = found.maybe_time("oldest_event"); keep.count() > 0 && oldest && *oldest < at - keep) {
+    const Retention retention;
+    query("DELETE FROM reconciler.event WHERE id IN (SELECT id FROM reconciler.event ORDER BY id LIMIT 1000) AND at < $1", {Param::time(at - keep)});
+  }
+  if (found.boolean("commands")) tidy_commands(binding, at);
+}
+
+}  // namespace
+
 void PgStore::end_pass(const PassStart& start, const PassEnd& end) {
   note_acted();
   transactions_.run("ending a pass", [&] {
@@ -144,7 +167,10 @@ void PgStore::end_pass(const PassStart& start, const PassEnd& end) {
             " last_scanned = $5, last_acted = $6, last_error = $4, next_due = $7, stuck = CASE WHEN $4 = '' THEN $8 ELSE stuck END, hub_up = coalesce($9, hub_up),"
             " hub_unknown_since = CASE WHEN $9 THEN NULL WHEN NOT $9 THEN coalesce(hub_unknown_since, $3) ELSE hub_unknown_since END,"
             " hub_unauthorized = CASE WHEN $9 IS NULL THEN hub_unauthorized ELSE $10 END, unserved_scans = $11, no_pass_before = $12"
-            " FROM was WHERE s.binding_id = was.binding_id RETURNING was.unserved_scans",
+            " FROM was WHERE s.binding_id = was.binding_id RETURNING was.unserved_scans,"
+            // Events ascend by id and time alike.
+            " EXISTS (SELECT FROM reconciler.counter c WHERE c.binding_id = $1 AND c.name = 'reconciler_guarded_total' AND c.label <> '') AS guarded,"
+            " EXISTS (SELECT FROM reconciler.command) AS commands, (SELECT e.at FROM reconciler.event e ORDER BY e.id LIMIT 1) AS oldest_event",
             {Param::integer(b_.binding.id), Param::time(start.now), Param::time(at), Param::text(valid_text(end.error, 1000)), Param::integer(end.scanned), Param::integer(acted),
              Param::time(end.next_due), Param::jsonb(std::string_view(stuck_text)), Param::boolean(end.hub_up), Param::boolean(end.hub_unauthorized),
              Param::interval(none ? std::nullopt : std::optional(unserved)), Param::time(none ? std::nullopt : std::optional(at + rest))});
@@ -156,16 +182,7 @@ void PgStore::end_pass(const PassStart& start, const PassEnd& end) {
         count(b_.binding.id, "reconciler_hub_requests_failed_total", "", static_cast<double>(end.hub_failed));
         count(b_.binding.id, "reconciler_hub_request_seconds_sum", "", static_cast<double>(end.hub_time.count()) / 1e6);
       }
-      if (const Rows refused = query("DELETE FROM reconciler.counter WHERE binding_id = $1 AND name = 'reconciler_guarded_total' AND label <> '' RETURNING label", {Param::integer(b_.binding.id)}); !refused.empty())
-        count(b_.binding.id, "reconciler_guarded_total", "", static_cast<double>(refused.size()));
-      const Duration keep = settings::event_retention();
-      // Events ascend by id and time alike: the oldest row tells whether there is anything to do.
-      const Rows oldest = query("SELECT at FROM reconciler.event ORDER BY id LIMIT 1");
-      if (keep.count() > 0 && !oldest.empty() && oldest[0].time("at") < at - keep) {
-        const Retention retention;
-        query("DELETE FROM reconciler.event WHERE id IN (SELECT id FROM reconciler.event ORDER BY id LIMIT 1000) AND at < $1", {Param::time(at - keep)});
-      }
-      tidy_commands(b_.binding.id, at);
+      if (!was.empty()) tidy(b_.binding.id, was[0], at);
       query("WITH witness AS (DELETE FROM reconciler.pass_witness WHERE pass_id = $1) DELETE FROM reconciler.pass WHERE pass_id = $1", {Param::integer(start.pass_id)});
     });
   });

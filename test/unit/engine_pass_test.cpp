@@ -60,7 +60,31 @@ TEST_F(PassTest, AnUnknownAgentClosesNothing) {
   store.gone("a", hours(5));
   const PassEnd end = run();
   EXPECT_EQ(store.closed, 0);
-  EXPECT_EQ(end.next_due, store.clock + seconds(10));  // asked again after observation_spacing
+  EXPECT_EQ(end.next_due, store.clock + seconds(10) + Duration(100));  // asked again after observation_spacing
+}
+
+TEST_F(PassTest, UnknownAgentsOfManySessionsAreAskedAgainLater) {
+  store.bind.batch_size = 10000;
+  for (int n = 0; n < 5000; ++n) store.add("s" + std::to_string(n), "a", minutes(30));
+  EXPECT_EQ(run().next_due, store.clock + milliseconds(10500));
+  store.bind.limits.interval = milliseconds(10400);
+  EXPECT_EQ(run().next_due, store.clock + store.bind.limits.interval);
+}
+
+TEST_F(PassTest, WithoutAHubNobodyIsAskedAgain) {
+  store.add("s", "a", minutes(30));
+  EXPECT_FALSE(Pass(store, nullptr, waiter).run(false).next_due);
+}
+
+TEST_F(PassTest, ALongPassLooksAgain) {
+  store.add("s", "a", minutes(30));
+  hub.says["a"] = Presence::gone;
+  Observer observer(store, &hub);
+  observer.look({"a"}), observer.look({"a"});
+  EXPECT_EQ(hub.looks, 1);
+  store.clock += store.bind.limits.interval;
+  observer.look({"a"});
+  EXPECT_EQ(hub.looks, 2);
 }
 
 TEST_F(PassTest, ANewHubInstanceStartsGoneTimeOverForEveryAgentHoweverLateItIsAsked) {
