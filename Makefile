@@ -1,6 +1,6 @@
 # session_reconciler: builds with PGXS.
 #
-#   make               build the library and the install script
+#   make               build the library, the install script and the collector
 #   make install       into the server of PG_CONFIG
 #   make installcheck  pg_regress against a running server that preloads the library
 #   make test          everything, in private clusters      (STAGE=unit PATTERN=backoff: a part)
@@ -107,6 +107,8 @@ SERVER_CPPFLAGS = $(patsubst -I%,-isystem %,$(filter-out -I. -I./,$(CPPFLAGS)))
 
 build/ext/postgres/%.o: ROOM_CPPFLAGS = $(SERVER_CPPFLAGS) -DRECONCILER_VERSION='"$(EXTVERSION)"'
 build/ext/postgres/init.o build/ext/postgres/version.o: $(EXTENSION).control
+build/ext/collector/%.o: ROOM_CPPFLAGS = $(PLAIN_CPPFLAGS) -isystem $(shell $(PG_CONFIG) --includedir) -DRECONCILER_VERSION='"$(EXTVERSION)"'
+build/ext/collector/main.o: $(EXTENSION).control
 build/ext/%.o: ROOM_CPPFLAGS = $(PLAIN_CPPFLAGS)
 
 build/ext/%.o: src/%.cpp Makefile
@@ -116,6 +118,24 @@ build/ext/%.o: src/%.cpp Makefile
 -include $(OBJS:.o=.d)
 
 $(MODULE_big).so: src/exports.map
+
+# The collector: the same rooms in a program of its own, with libpq instead of the server around it. PGXS makes either a
+# library or programs.
+COLLECTOR = build/session-reconciler-gc
+COLLECTOR_OBJS := $(patsubst src/%.cpp,build/ext/%.o,$(sort $(foreach room,core engine http cluster collector,$(wildcard src/$(room)/*.cpp))))
+$(COLLECTOR): $(COLLECTOR_OBJS)
+	$(CXX) $(CXXFLAGS) $(SANITIZE_FLAGS) -o $@ $^ $(LDFLAGS) $(LDFLAGS_EX) -L$(shell $(PG_CONFIG) --libdir) -lpq -lcurl
+
+all: $(COLLECTOR)
+install: install-collector
+install-collector: $(COLLECTOR)
+	$(MKDIR_P) '$(DESTDIR)$(bindir)'
+	$(INSTALL_PROGRAM) $(COLLECTOR) '$(DESTDIR)$(bindir)/session-reconciler-gc'
+uninstall: uninstall-collector
+uninstall-collector:
+	rm -f '$(DESTDIR)$(bindir)/session-reconciler-gc'
+.PHONY: install-collector uninstall-collector
+-include $(COLLECTOR_OBJS:.o=.d)
 
 # The rooms below postgres/ as libraries, for the unit tests: what they test is the code as shipped,
 # and it is compiled once.

@@ -167,20 +167,10 @@ class Reading {
   bool fits_ = true;
 };
 
-// Foreign words for people: short, printable, one line.
+// Foreign words for people.
 std::string clean(const std::optional<Json>& body, const std::optional<Pointer>& at) {
-  constexpr std::size_t longest = 200;
   const Json* value = body && at ? at->find(*body) : nullptr;
-  if (!value || !value->is_string()) return {};
-  std::string text = value->get<std::string>();
-  if (text.size() > longest) {
-    std::size_t end = longest;
-    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;  // not inside a character
-    text = text.substr(0, end) + "…";
-  }
-  for (char& c : text)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
-  return text;
+  return value && value->is_string() ? one_line(value->get<std::string>()) : std::string();
 }
 
 // The word that leads to the next page: a path on the same origin, or an opaque token.

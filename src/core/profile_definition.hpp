@@ -17,8 +17,9 @@ namespace reconciler {
 
 using Json = nlohmann::json;
 
-// Foreign JSON, or nothing: never throws, and refuses what is nested deeper than anything that a hub says.
-std::optional<Json> parse_json(std::string_view);
+// Foreign JSON, or nothing: never throws, and refuses what is nested deeper than anything that a hub says. `keep` may leave
+// members out while they are read.
+std::optional<Json> parse_json(std::string_view, const Json::parser_callback_t& keep = nullptr);
 
 enum class Field { agent_id, session_id, command_id, platform_resource_id, action, reason, attempt, payload };
 // The value of a placeholder as text; a CommandRequest carries those of the other requests too.

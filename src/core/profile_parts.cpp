@@ -45,10 +45,10 @@ std::string encode_segment(const std::string& value) {
 
 }  // namespace
 
-std::optional<Json> parse_json(std::string_view text) {
+std::optional<Json> parse_json(std::string_view text, const Json::parser_callback_t& keep) {
   if (too_deep(text)) return {};
   // Without exceptions: numbers that do not fit, bad UTF-8 and trailing bytes make it `discarded`.
-  Json json = Json::parse(text.begin(), text.end(), nullptr, false);
+  Json json = Json::parse(text.begin(), text.end(), keep, false);
   if (json.is_discarded()) return {};
   return json;
 }

@@ -44,6 +44,17 @@ std::string cat(std::initializer_list<std::string_view> parts) {
   return out;
 }
 
+std::string one_line(std::string text, std::size_t longest) {
+  if (text.size() > longest) {
+    std::size_t end = longest;
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;  // not inside a character
+    text = text.substr(0, end) + "…";
+  }
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+  return text;
+}
+
 namespace {
 
 // Takes one thing after the other from the front of a text; once something does not fit, nothing does.

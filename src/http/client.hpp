@@ -23,7 +23,7 @@ struct Request {
   std::uint64_t tag = 0;             // comes back with the response
   std::string method = "GET", url;   // http or https only
   std::vector<std::pair<std::string, std::string>> headers;
-  std::string body;                  // of methods that have one: not GET, HEAD, DELETE
+  std::string body;                  // of methods that have one: not GET, HEAD; with DELETE it is optional
   Tls tls;
   bool fresh_connection = false;     // do not reuse a kept connection
   Duration connect_timeout = seconds(2), total_timeout = seconds(5);

@@ -1,5 +1,7 @@
 #include "http/credentials.hpp"
 
+#include <strings.h>
+
 #include <algorithm>
 #include <string_view>
 
@@ -49,6 +51,8 @@ struct Credentials::Reader {
             ns(status.st_ctim)};
   }
 
+  explicit Reader(const CredentialFiles& given) { by_origin.emplace(given.origin, open_files(given)); }
+
   explicit Reader(const std::string& name) : file(name) {
     std::size_t slash = file.rfind('/');
     directory = slash == std::string::npos ? "" : file.substr(0, slash + 1);
@@ -95,25 +99,34 @@ struct Credentials::Reader {
         fail(entry, "has an unknown member" + (looks_like_a_member(member.key()) ? " \"" + member.key() + "\"" : ""),
              kMemberHint);
 
-    Credential credential;
-    credential.name = text(item, "name", entry);
-    if (credential.name.empty()) fail(entry, "has no name", kShape);
+    CredentialFiles named;
+    named.name = text(item, "name", entry);
+    if (named.name.empty()) fail(entry, "has no name", kShape);
     std::string origin = text(item, "origin", entry);
     if (origin.empty()) fail(entry, "has no origin", kShape);
-    credential.origin = read_origin(origin, entry);
-    credential.allow_plaintext = flag(item, "allow_plaintext", entry);
+    named.origin = read_origin(origin, entry);
+    named.allow_plaintext = flag(item, "allow_plaintext", entry);
+    named.token_file = path(item, "token_file", entry);
+    named.tls.ca_file = path(item, "ca_file", entry);
+    named.tls.cert_file = path(item, "cert_file", entry);
+    named.tls.key_file = path(item, "key_file", entry);
+    Credential credential = open_files(named);
+    if (!credential.tls.key_file.empty() && credential.tls.cert_file.empty())
+      fail(entry, "has a key_file but no cert_file", "A client certificate needs both, or one file with both as cert_file.");
+    return credential;
+  }
 
-    std::string label = " of credential \"" + credential.name + "\"";
-    if (std::string token = path(item, "token_file", entry); !token.empty()) {
+  Credential open_files(const CredentialFiles& named) {
+    Credential credential{named.name, named.origin, {}, {}, named.allow_plaintext};
+    std::string label = " of credential \"" + named.name + "\"";
+    if (const std::string& token = named.token_file; !token.empty()) {
       PrivateFile opened(token, "token file" + label, warnings);
       stamps[token] = stamp_of(opened.status());
       credential.token = trimmed_token(opened.read(), "token file" + label, token);
     }
-    credential.tls.ca_file = checked(path(item, "ca_file", entry), "CA file" + label);
-    credential.tls.cert_file = checked(path(item, "cert_file", entry), "certificate file" + label);
-    credential.tls.key_file = checked(path(item, "key_file", entry), "key file" + label);
-    if (!credential.tls.key_file.empty() && credential.tls.cert_file.empty())
-      fail(entry, "has a key_file but no cert_file", "A client certificate needs both, or one file with both as cert_file.");
+    credential.tls.ca_file = checked(named.tls.ca_file, "CA file" + label);
+    credential.tls.cert_file = checked(named.tls.cert_file, "certificate file" + label);
+    credential.tls.key_file = checked(named.tls.key_file, "key file" + label);
     return credential;
   }
 
@@ -157,14 +170,24 @@ struct Credentials::Reader {
   }
 };
 
+void authorize(Request& request, const Credential& credential) {
+  request.tls = credential.tls;
+  if (credential.token.empty()) return;
+  auto is_authorization = [](const auto& header) { return ::strcasecmp(header.first.c_str(), "authorization") == 0; };
+  auto& headers = request.headers;
+  headers.erase(std::remove_if(headers.begin(), headers.end(), is_authorization), headers.end());
+  headers.emplace_back("Authorization", "Bearer " + credential.token);
+}
+
 Credentials::Credentials(std::string file) : file_(std::move(file)) {}
+Credentials::Credentials(CredentialFiles given) : given_(std::move(given)) {}
 
 void Credentials::refresh(bool force) {
-  if (file_.empty() || (!force && !changed())) return;
+  if ((file_.empty() && !given_) || (!force && !changed())) return;
   stamps_.clear();
   by_origin_.clear();
   warnings_.clear();
-  Reader fresh(file_);
+  Reader fresh = given_ ? Reader(*given_) : Reader(file_);
   stamps_ = std::move(fresh.stamps);
   by_origin_ = std::move(fresh.by_origin);
   warnings_ = std::move(fresh.warnings);
@@ -185,14 +208,14 @@ const Credential* Credentials::find(const Origin& origin) const {
 
 const std::vector<std::string>& Credentials::warnings() const { return warnings_; }
 
-void Credentials::check(const Address& address) const {
+void Credentials::check(const Address& address, const std::string& what) const {
   const Origin& origin = address.origin;
   if (origin.loopback()) return;
   const Credential* credential = find(origin);
   if (credential == nullptr)
-    throw ConfigError("there is no credential for hub " + origin.text(),
-                      "Add an entry with this origin to the file of session_reconciler.credentials_file; only a hub on "
-                      "loopback may go without.");
+    throw ConfigError("there is no credential for " + what + " " + origin.text(),
+                      "Add an entry with this origin to the file of session_reconciler.credentials_file; only a " + what +
+                          " on loopback may go without.");
   if (!credential->token.empty() && origin.scheme == "http" && !credential->allow_plaintext)
     throw ConfigError("the token of credential \"" + credential->name + "\" would travel to " + origin.text() +
                           " unencrypted",

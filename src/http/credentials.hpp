@@ -41,6 +41,18 @@ struct Credential {
   bool allow_plaintext = false;
 };
 
+// A credential by the names of its files, for a program that is given these and no credentials file.
+struct CredentialFiles {
+  std::string name;
+  Origin origin;
+  std::string token_file;  // '' = none
+  Tls tls;
+  bool allow_plaintext = false;
+};
+
+// Shows the credential with a request, instead of whatever authorization stood there.
+void authorize(Request&, const Credential&);
+
 // File: a JSON array of {"name","origin","token_file","ca_file","cert_file","key_file","allow_plaintext"}; name
 // and origin are required, a relative file name counts from the directory of the credentials file.
 // Owner: this user or root. Mode: writable by group or others is an error, readable by others a warning; the
@@ -48,14 +60,15 @@ struct Credential {
 class Credentials {
  public:
   explicit Credentials(std::string file);  // '' = no file: no credentials
+  explicit Credentials(CredentialFiles);   // one credential; rules and rotation are the same
   // Re-reads if any file's inode, size, mtime or ctime (chmod) changed, or `force` (after a 401). Throws
   // ConfigError, and then no credential is left: a file that has become untrustworthy is not used any longer.
   void refresh(bool force = false);
   const Credential* find(const Origin&) const;
   const std::vector<std::string>& warnings() const;
-  // Whether a hub at this address may be talked to: an origin without a credential must be on loopback, a
-  // token over plain http needs loopback or allow_plaintext. Throws ConfigError.
-  void check(const Address&) const;
+  // Whether a hub (or what it is called) at this address may be talked to: an origin without a credential must be on
+  // loopback, a token over plain http needs loopback or allow_plaintext. Throws ConfigError.
+  void check(const Address&, const std::string& what = "hub") const;
 
  private:
   struct Stamp {
@@ -66,6 +79,7 @@ class Credentials {
   bool changed() const;
 
   std::string file_;
+  std::optional<CredentialFiles> given_;  // instead of a file
   std::map<std::string, Stamp> stamps_;
   std::map<Origin, Credential> by_origin_;
   std::vector<std::string> warnings_;

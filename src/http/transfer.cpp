@@ -47,9 +47,9 @@ template <class Value> void Transfer::set(CURLoption option, Value value) {
 
 bool Transfer::prepare(Request request) {
   bool https = same_name(std::string_view(request.url).substr(0, 6), "https:");
-  Shape shape{request.method, request.tls, https, request.fresh_connection,
-              request.connect_timeout, request.total_timeout, request.max_body};
   request_ = std::move(request);
+  Shape shape{request_.method, request_.tls, https, request_.fresh_connection, has_body(),
+              request_.connect_timeout, request_.total_timeout, request_.max_body};
   error_[0] = '\0';
   body_.clear();
   retry_after_.clear();
@@ -147,8 +147,8 @@ void Transfer::set_method() {
     set(CURLOPT_HTTPGET, 1L);
   } else if (method == "HEAD") {
     set(CURLOPT_NOBODY, 1L);
-  } else if (method == "DELETE") {
-    set(CURLOPT_CUSTOMREQUEST, "DELETE");
+  } else if (!has_body()) {
+    set(CURLOPT_CUSTOMREQUEST, method.c_str());
   } else {
     set(CURLOPT_POST, 1L);
     if (method != "POST") set(CURLOPT_CUSTOMREQUEST, method.c_str());
@@ -156,7 +156,8 @@ void Transfer::set_method() {
 }
 
 bool Transfer::has_body() const {
-  return request_.method != "GET" && request_.method != "HEAD" && request_.method != "DELETE";
+  if (request_.method == "DELETE") return !request_.body.empty();
+  return request_.method != "GET" && request_.method != "HEAD";
 }
 
 void Transfer::set_body() {

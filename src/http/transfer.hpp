@@ -53,7 +53,7 @@ class Transfer {
   struct Shape {
     std::string method;
     Tls tls;
-    bool https, fresh_connection;
+    bool https, fresh_connection, has_body;
     Duration connect_timeout, total_timeout;
     std::size_t max_body;
     bool operator==(const Shape&) const = default;

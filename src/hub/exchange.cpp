@@ -179,15 +179,7 @@ http::Request Exchange::prepare(const Ask& ask) const {
   if (!has_header(request, "accept")) request.headers.emplace_back("Accept", "application/json");
   if (!request.body.empty() && !has_header(request, "content-type"))
     request.headers.emplace_back("Content-Type", "application/json");
-  if (credential == nullptr) return request;
-  request.tls = credential->tls;
-  if (!credential->token.empty()) {
-    auto& headers = request.headers;
-    headers.erase(std::remove_if(headers.begin(), headers.end(),
-                                 [](const auto& header) { return same_name(header.first, "authorization"); }),
-                  headers.end());
-    headers.emplace_back("Authorization", "Bearer " + credential->token);
-  }
+  if (credential != nullptr) http::authorize(request, *credential);
   return request;
 }
 

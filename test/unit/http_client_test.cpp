@@ -125,10 +125,17 @@ TEST(HttpClient, SendsOtherMethods) {
   for (const char* method : {"DELETE", "PUT", "PATCH"}) {
     Request request = get(server.url());
     request.method = method;
-    request.body = std::string(method) == "DELETE" ? "" : "b";
+    request.body = "b";
     EXPECT_EQ(exchange(client, request).status, 200);
     EXPECT_EQ(server.seen().back().method, method);
+    EXPECT_EQ(server.seen().back().body, "b");
   }
+  Request bare = get(server.url());
+  bare.method = "DELETE";
+  EXPECT_EQ(exchange(client, bare).status, 200);
+  EXPECT_EQ(server.seen().back().method, "DELETE");
+  EXPECT_EQ(server.seen().back().body, "");
+  EXPECT_EQ(server.seen().back().header("content-length"), "");
 }
 
 TEST(HttpClient, KeepsConnectionsAndOpensFreshOnes) {

@@ -221,5 +221,25 @@ TEST_F(HttpCredentials, AFileThatGoesBadIsUsedNoLonger) {
   EXPECT_NE(error_of(credentials).find("No such file"), std::string::npos);
 }
 
+// As the files of a service account are: links to what is exchanged as a whole.
+TEST_F(HttpCredentials, FilesWithoutACredentialsFile) {
+  directory.write("token.1", "ONE\n");
+  directory.write("token.2", "TWO\n");
+  const std::string link = directory.path("token");
+  ASSERT_EQ(::symlink("token.1", link.c_str()), 0);
+  Credentials credentials(CredentialFiles{"cluster", parse_address("https://10.0.0.1").origin, link, {directory.write("ca.crt", "CA"), "", ""}});
+  credentials.refresh();
+  EXPECT_EQ(token_at(credentials, "https://10.0.0.1"), "ONE");
+  EXPECT_EQ(token_at(credentials, "https://10.0.0.2"), "none") << "its own origin only";
+  EXPECT_EQ(credentials.find(parse_address("https://10.0.0.1").origin)->tls.ca_file, directory.path("ca.crt"));
+  ::unlink(link.c_str());
+  ASSERT_EQ(::symlink("token.2", link.c_str()), 0);
+  credentials.refresh();
+  EXPECT_EQ(token_at(credentials, "https://10.0.0.1"), "TWO");
+  ::unlink(link.c_str());
+  EXPECT_EQ(error_of(credentials), "could not open token file of credential \"cluster\" \"" + link + "\": No such file or directory");
+  EXPECT_EQ(token_at(credentials, "https://10.0.0.1"), "none");
+}
+
 }  // namespace
 }  // namespace reconciler::http
