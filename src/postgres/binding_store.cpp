@@ -255,6 +255,11 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
   return out;
 }
 
+ReferenceColumn load_reference(const std::string& table, const std::string& column) {
+  const Table of(json{{"table", table}});
+  return {of.qualified(), of.named(column)};
+}
+
 std::optional<Oid> owner_if_it_loads(int id, Transactions& transactions) {
   try {
     return transactions.run("reading a binding", [&] { return as_extension_owner([&] { return load_binding(id).mapping.sessions.owner; }); });

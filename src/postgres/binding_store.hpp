@@ -40,6 +40,8 @@ void require_fitting_version();
 // Throws UserError (55000 or 42703) when the table, a column or a related table has vanished: the binding is broken.
 // `policy_overrides`: {"state": {"column": value}}, for a what-if; empty: none.
 AttachedBinding load_binding(int id, const std::string& policy_overrides = "");
+// A column of a table that is not the binding's own, by the table's name. UserError as load_binding().
+ReferenceColumn load_reference(const std::string& table, const std::string& column);
 // Who owns the table now, if it and its columns are there as attached; in a transaction of its own.
 std::optional<Oid> owner_if_it_loads(int id, Transactions&);
 

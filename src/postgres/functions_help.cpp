@@ -108,6 +108,8 @@ RECONCILER_SQL_FUNCTION(server_identity) {
   return nothing();
 }
 
+RECONCILER_SQL_FUNCTION(wal_timeline) { return Int64GetDatum(this_server().timeline); }
+
 RECONCILER_SQL_FUNCTION(event_is_append_only) {
   if (!Retention::running())
     throw UserError("55000", "events are append-only",

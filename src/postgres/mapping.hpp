@@ -51,6 +51,12 @@ struct ConnectionsTable {
   Column session, seen;
 };
 
+// A column whose values name what is in use.
+struct ReferenceColumn {
+  std::string qualified;
+  Column column;
+};
+
 struct Mapping {
   SessionsTable sessions;
   std::optional<AgentsTable> agents;

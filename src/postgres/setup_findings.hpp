@@ -11,6 +11,9 @@ namespace reconciler {
 // index commands, commands, foreign writers.
 Findings table_findings(const AttachedBinding&, const TableLook&);
 
+// Of every cluster, as preflight() says it.
+void cluster_findings(Findings&);
+
 // The schema that CREATE EXTENSION chose, quoted where needed.
 std::string extension_schema();
 

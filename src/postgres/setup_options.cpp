@@ -20,6 +20,7 @@ const char* shape_of(OptionKind kind) {
     case OptionKind::integer: return "a whole number";
     case OptionKind::interval: return "an interval as a string";
     case OptionKind::object: return "an object";
+    case OptionKind::objects: return "a list of objects";
   }
   return "";
 }
@@ -33,6 +34,7 @@ const char* example_of(OptionKind kind) {
     case OptionKind::integer: return "500";
     case OptionKind::interval: return "\"90 s\"";
     case OptionKind::object: return "{…}";
+    case OptionKind::objects: return "[{…}]";
   }
   return "";
 }
@@ -47,6 +49,7 @@ bool fits(OptionKind kind, const json& value) {
     case OptionKind::boolean: return value.is_boolean();
     case OptionKind::integer: return value.is_number_integer() && (!value.is_number_unsigned() || value.get<std::uint64_t>() <= INT64_MAX);
     case OptionKind::object: return value.is_object();
+    case OptionKind::objects: return value.is_array() && std::all_of(value.begin(), value.end(), [](const json& v) { return v.is_object(); });
   }
   return false;
 }

@@ -1,4 +1,4 @@
-// Options that come as one JSON object: of attach_sessions() and set_hub(). Each is declared once, in a table that
+// Options that come as one JSON object: of attach_sessions(), set_hub() and set_cluster(). Each is declared once, in a table that
 // checks the values, writes the errors, and that docs/reference is compared with.
 #pragma once
 
@@ -19,7 +19,8 @@ enum class OptionKind {
   boolean,
   integer,
   interval,   // "90 s", as the type interval takes it
-  object
+  object,
+  objects     // [{…}, {…}]
 };
 
 struct OptionSpec {
@@ -40,7 +41,7 @@ class Options {
   std::vector<std::string> list(const std::string& name) const;
   bool flag(const std::string& name) const;     // false where not given
   std::optional<std::int64_t> integer(const std::string& name) const;
-  const nlohmann::json& object(const std::string& name) const;  // empty where not given
+  const nlohmann::json& object(const std::string& name) const;  // also a list of them; empty where not given
   const nlohmann::json& all() const { return values_; }
 
  private:

@@ -289,6 +289,7 @@ RECONCILER_SQL_FUNCTION(preflight) {
   check_events(findings);
   if (ids.empty()) add(findings, "attached tables", "warn", "none", "SELECT * FROM attach_sessions('schema.table').");
   if (fits) check_guards(findings);
+  if (fits) cluster_findings(findings);
   for (int id : ids)
     if (fits) check_table(findings, id);
   SqlTable out(fcinfo);

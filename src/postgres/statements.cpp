@@ -350,6 +350,35 @@ std::string Statements::identities() const {
          in("s", t.key) + " = " + any_read("$1::text[]", t.key);
 }
 
+namespace {
+
+// Texts from outside as values of the column: what can't be one is none, instead of an error. A type without a pattern here is
+// compared as text, which no index serves.
+std::string any_of_foreign(const std::string& alias, const Column& column) {
+  if (textual(column)) return in(alias, column) + " = " + any_read("$1::text[]", column);
+  const char* pattern = column.type == "uuid" ? "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$" : column.type == "bigint" ? "^[1-9][0-9]{0,17}$" : column.type == "integer" ? "^[1-9][0-9]{0,8}$" : nullptr;
+  if (!pattern) return as_text(alias, column) + " = ANY($1::text[])";
+  return in(alias, column) + " = ANY(ARRAY(SELECT u.t::" + column.type + " FROM unnest($1::text[]) AS u(t) WHERE u.t ~ '" + pattern + "'))";
+}
+
+}  // namespace
+
+std::string Statements::sessions_of_objects() const {
+  const SessionsTable& t = m_.sessions;
+  return "SELECT " + as_text("s", t.key) + " AS key, " + as_text("s", t.state) + " AS state, " + instant("s", t.closed) + " AS closed FROM " + t.qualified + " AS s WHERE " +
+         any_of_foreign("s", t.key);
+}
+
+std::string Statements::sessions_by_runtime() const {
+  const SessionsTable& t = m_.sessions;
+  return "SELECT " + as_text("s", t.key) + " AS key, " + as_text("s", t.state) + " AS state, " + instant("s", t.closed) + " AS closed, " + as_text("s", t.runtime) + " AS runtime FROM " +
+         t.qualified + " AS s WHERE " + any_of_foreign("s", *t.runtime);
+}
+
+std::string Statements::references(const ReferenceColumn& r) {
+  return "SELECT DISTINCT " + as_text("r", r.column) + " AS value FROM " + r.qualified + " AS r WHERE " + any_of_foreign("r", r.column);
+}
+
 std::vector<Column> Statements::written() const {
   const SessionsTable& t = m_.sessions;
   std::vector<Column> columns{t.state};

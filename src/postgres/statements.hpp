@@ -77,6 +77,13 @@ class Statements {
   // $1 keys; columns key, state, agent, runtime, created. What a claim and the end of an episode compare with.
   std::string identities() const;
 
+  // What a cluster's objects say, which may be no values of the column's type: $1 ids. Columns key, state, closed (timestamptz).
+  std::string sessions_of_objects() const;
+  // $1 names and uids of objects; the same and runtime.
+  std::string sessions_by_runtime() const;
+  // $1 names and uids of objects; column value: those that a row has.
+  static std::string references(const ReferenceColumn&);
+
   // Compare and set. $1 keys, $2 states, $3 agents, $4 runtimes, $5 createds, $6 new states, $7 reasons, $8 at
   // (timestamptz), $9 no sign of life after (timestamptz[]), then one text[] per route column. Columns: key, before, after (json).
   std::string close() const;

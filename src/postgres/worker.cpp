@@ -42,7 +42,8 @@ class Worker {
             break;
           case Found::work:
             shared::serving();
-            pause = std::clamp(passes_.run(asked), Duration(0), settings::interval());
+            pause = passes_.run(asked);
+            pause = std::clamp(std::min(pause, collections_.run()), Duration(0), settings::interval());
             failures_.end("session_reconciler");
         }
       } catch (const ExtensionMissing&) {
@@ -108,6 +109,7 @@ class Worker {
   Transactions transactions_{TransactionMode::worker};
   BackendWaiter waiter_;
   DuePasses passes_{waiter_};
+  DueCollections collections_{waiter_};
   Failures failures_;
   std::string warned_of_;
 };

@@ -40,6 +40,21 @@ class DuePasses {
   std::map<int, Failing> failing_;
 };
 
+// worker_collect.cpp: collections of clusters, after the passes. One cluster that fails delays no other.
+class DueCollections {
+ public:
+  explicit DueCollections(Waiter& waiter) : waiter_(waiter) {}
+  // Runs what is due, and says when the next is.
+  Duration run();
+
+ private:
+  struct Failing { Failures failures; Duration next_try{0}; };  // by Waiter::uptime()
+  Duration run_one(const std::string& cluster);
+
+  Waiter& waiter_;
+  std::map<std::string, Failing> failing_;
+};
+
 // The version this library was built as, and the one CREATE/ALTER EXTENSION left in this database ('' = none).
 const char* library_version();
 std::string extension_version();

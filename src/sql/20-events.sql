@@ -24,6 +24,7 @@ CREATE TABLE reconciler.event (
 );
 CREATE INDEX event_session ON reconciler.event (session_id, id) WHERE session_id IS NOT NULL;
 CREATE INDEX event_pass ON reconciler.event USING brin (pass_id) WITH (autosummarize = on);
+CREATE INDEX event_leftover ON reconciler.event (id) WHERE kind = 'leftover';
 CREATE INDEX event_at ON reconciler.event USING brin (at) WITH (autosummarize = on);
 COMMENT ON TABLE reconciler.event IS 'Append-only audit. One NOTIFY session_reconciler per batch: {table, pass_id, first, last}. Old rows leave by session_reconciler.event_retention.';
 COMMENT ON COLUMN reconciler.event.id IS 'Number, ascending.';

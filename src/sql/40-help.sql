@@ -59,6 +59,10 @@ CREATE FUNCTION reconciler.server_identity(OUT system numeric, OUT database oid,
   LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'reconciler_sql_server_identity';
 COMMENT ON FUNCTION reconciler.server_identity() IS 'What a binding is armed for: system identifier, database oid and name of here. One row.';
 
+CREATE FUNCTION reconciler.wal_timeline() RETURNS bigint
+  LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_wal_timeline';
+COMMENT ON FUNCTION reconciler.wal_timeline() IS 'WAL timeline that is written: another one after a promotion or a restore to a point in time.';
+
 CREATE FUNCTION reconciler.armed_here(binding integer) RETURNS boolean
   LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   SELECT (b.armed_system, b.armed_database, b.armed_name) = (h.system, h.database, h.name)
@@ -133,7 +137,7 @@ REVOKE ALL ON FUNCTION reconciler.clock(), reconciler.acting_role(), reconciler.
   reconciler.one_binding(regclass), reconciler.bindings(regclass), reconciler.check_binding(integer), reconciler.check_profile(text, jsonb),
   reconciler.change_binding(integer, jsonb),
   reconciler.existing_session(integer, text), reconciler.session_key(integer, text), reconciler.begin_episode(integer, text), reconciler.wake_worker(),
-  reconciler.request_worker(), reconciler.worker_pid(), reconciler.server_identity(), reconciler.armed_here(integer), reconciler.refuse_copy(integer),
+  reconciler.request_worker(), reconciler.worker_pid(), reconciler.server_identity(), reconciler.wal_timeline(), reconciler.armed_here(integer), reconciler.refuse_copy(integer),
   reconciler.required(text, text), reconciler.required_reason(text), reconciler.note(integer, text, text, text, jsonb, text, text, text, jsonb, jsonb),
   reconciler.event_is_append_only()
   FROM PUBLIC;

@@ -126,6 +126,16 @@ BEGIN
       from_state => was.mode, to_state => was.mode, rule => 'confirm_identity');
     confirmed := confirmed + 1;
   END LOOP;
+  -- Sessions that the database has no row of really are none, from now on.
+  FOR was IN SELECT b.* FROM reconciler.binding AS b WHERE EXISTS (SELECT FROM reconciler.cluster AS c LEFT JOIN reconciler.cluster_state AS s ON s.cluster = c.name
+      WHERE c.binding_id = b.binding_id AND s.timeline IS DISTINCT FROM reconciler.wal_timeline()) ORDER BY b.binding_id LOOP
+    INSERT INTO reconciler.cluster_state AS s (cluster, timeline) SELECT c.name, reconciler.wal_timeline() FROM reconciler.cluster AS c WHERE c.binding_id = was.binding_id
+      ON CONFLICT ON CONSTRAINT cluster_state_pkey DO UPDATE SET timeline = excluded.timeline;
+    UPDATE reconciler.resource AS r SET absent_looks = 0, absent_counted = NULL FROM reconciler.cluster AS c WHERE c.name = r.cluster AND c.binding_id = was.binding_id;
+    PERFORM reconciler.note(was.binding_id, NULL, 'mode_changed', reason, jsonb_build_object('timeline', reconciler.wal_timeline()),
+      from_state => was.mode, to_state => was.mode, rule => 'confirm_identity');
+    confirmed := confirmed + 1;
+  END LOOP;
   IF confirmed = 0 THEN
     RETURN 'nothing to confirm';
   END IF;
@@ -133,7 +143,7 @@ BEGIN
   RETURN 'confirmed';
 END $$;
 COMMENT ON FUNCTION confirm_identity(text) IS
-  'Says that this server and database are to act for every attached table, after a restore, a clone or pg_upgrade; until then they only observe. Make sure that the original no longer acts. Grace periods start again. reason: kept in the audit. Returns confirmed, or nothing to confirm. Error: blank reason (22023).';
+  'Says that this server and database are to act for every attached table, after a restore, a clone or pg_upgrade; until then they only observe; and that after a restore or a promotion what has no row here, in clusters, has no session. Make sure that the original no longer acts. Grace periods start again. reason: kept in the audit. Returns confirmed, or nothing to confirm. Error: blank reason (22023).';
 
 CREATE FUNCTION hold_session(session_id text, until timestamptz, reason text, sessions regclass DEFAULT NULL) RETURNS text
   LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -78,7 +78,11 @@ CREATE FUNCTION reconciler_metrics()
     (24, 'reconciler_hub_requests_failed_total', 'counter', 'Requests to the hub without a proper answer.'),
     (25, 'reconciler_agents_suspect', 'gauge', 'Agents that accept commands and end none of them.'),
     (26, 'reconciler_guarded_total', 'counter', 'Late writes that the guard refused; one that is repeated counts once until its agent has got a stop.'),
-    (27, 'reconciler_reassigned_total', 'counter', 'Sessions that passes gave to another agent of their pool.')
+    (27, 'reconciler_reassigned_total', 'counter', 'Sessions that passes gave to another agent of their pool.'),
+    (28, 'reconciler_resources_orphaned', 'gauge', 'Resources in a cluster that are to be deleted, as the last collection found them.'),
+    (29, 'reconciler_resources_deleted_total', 'counter', 'Resources in a cluster that were deleted.'),
+    (30, 'reconciler_cluster_brake_tripped', 'gauge', '1: more was due to be deleted than a collection may, and nothing is.'),
+    (31, 'reconciler_collection_last_success_timestamp_seconds', 'gauge', 'When the last collection that listed everything ended; 0: none yet.')
   ), tables AS MATERIALIZED (
     SELECT b.*, jsonb_build_object('table', format('%I.%I', b.schema_name, b.table_name)) AS label, s.stuck, s.hub_up, s.safe_mode_since,
            s.last_success_at, k.tripped, k.tripped_due, k.slowed, reconciler.armed_here(b.binding_id) AS armed, reconciler.worker_pid() IS NOT NULL AS worker
@@ -96,6 +100,7 @@ CREATE FUNCTION reconciler_metrics()
   ), known (binding_id, name, key, label) AS (  -- so that a counter is there, and zero, before it first counts
     SELECT r.binding_id, n.name, 'reason', r.reason FROM reasons AS r CROSS JOIN (VALUES ('reconciler_forced_total'), ('reconciler_finalized_total')) AS n(name)
     UNION ALL SELECT s.binding_id, 'sessions_stuck_total', 'state', s.state FROM states AS s
+    UNION ALL SELECT c.binding_id, 'reconciler_resources_deleted_total', 'cluster', c.name FROM reconciler.cluster AS c WHERE c.binding_id IS NOT NULL
     UNION ALL SELECT t.binding_id, 'reconciler_retries_total', 'outcome', o.outcome FROM tables AS t
       CROSS JOIN unnest(ARRAY['accepted', 'completed', 'failed', 'rejected', 'session_gone', 'not_connected', 'unknown_agent', 'busy',
                               'unauthorized', 'unclear', 'unreachable', 'unknown']) AS o(outcome)
@@ -109,7 +114,7 @@ CREATE FUNCTION reconciler_metrics()
   ), counters (binding_id, name, labels, value) AS (
     SELECT t.binding_id, x.name, t.label || CASE WHEN x.key IS NULL THEN '{}' ELSE jsonb_build_object(x.key, x.label) END, x.value
     FROM (SELECT binding_id, name, label, coalesce(k.key, CASE WHEN name IN ('reconciler_forced_total', 'reconciler_finalized_total') THEN 'reason'
-                   WHEN name = 'reconciler_retries_total' THEN 'outcome' END) AS key, coalesce(c.value, 0) AS value
+                   WHEN name = 'reconciler_retries_total' THEN 'outcome' WHEN name = 'reconciler_resources_deleted_total' THEN 'cluster' END) AS key, coalesce(c.value, 0) AS value
           FROM known AS k FULL JOIN counted AS c USING (binding_id, name, label)) AS x
     JOIN tables AS t USING (binding_id)
   ), samples (name, labels, value) AS (
@@ -133,6 +138,11 @@ CREATE FUNCTION reconciler_metrics()
     UNION ALL SELECT 'reconciler_mode', t.label || jsonb_build_object('mode', m.mode), (t.mode = m.mode)::int
       FROM tables AS t CROSS JOIN unnest(ARRAY['observe', 'enforce', 'off', 'broken']) AS m(mode)
     UNION ALL SELECT 'reconciler_identity_confirmed', t.label, t.armed::int FROM tables AS t
+    UNION ALL SELECT m.name, t.label || jsonb_build_object('cluster', c.name), m.value FROM tables AS t JOIN reconciler.cluster AS c ON c.binding_id = t.binding_id
+      LEFT JOIN reconciler.cluster_state AS s ON s.cluster = c.name CROSS JOIN LATERAL (VALUES
+        ('reconciler_resources_orphaned', (SELECT count(*) FROM reconciler.resource AS r WHERE r.cluster = c.name AND r.verdict = 'delete' AND r.removed_at IS NULL)::float8),
+        ('reconciler_cluster_brake_tripped', (s.tripped IS NOT NULL)::int::float8),
+        ('reconciler_collection_last_success_timestamp_seconds', coalesce((SELECT extract(epoch FROM max(n.ended_at)) FROM reconciler.collection AS n WHERE n.cluster = c.name AND n.complete)::float8, 0))) AS m(name, value)
     UNION ALL SELECT 'reconciler_worker_up', t.label, t.worker::int FROM tables AS t
     UNION ALL SELECT 'reconciler_last_success_timestamp_seconds', t.label, coalesce(extract(epoch FROM t.last_success_at)::float8, 0) FROM tables AS t
     UNION ALL SELECT 'reconciler_hub_up', t.label || jsonb_build_object('hub', t.hub), coalesce(t.hub_up::int::float8, 'NaN') FROM tables AS t WHERE t.hub IS NOT NULL

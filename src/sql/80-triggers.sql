@@ -34,7 +34,7 @@ BEGIN
     VALUES (reconciler.clock(), about.schema_name, about.table_name, happened,
             CASE WHEN happened = 'mode_changed' THEN was->>'mode' END, CASE WHEN happened = 'mode_changed' THEN becomes->>'mode' END,
             CASE WHEN happened = 'mode_changed' THEN becomes->>'mode_reason' END, 'by hand', reconciler.acting_role(),
-            jsonb_strip_nulls(jsonb_build_object('table', 'reconciler.' || TG_TABLE_NAME, 'operation', TG_OP, 'state', whole->'state', 'hub', CASE WHEN TG_TABLE_NAME = 'hub' THEN whole->'name' END))
+            jsonb_strip_nulls(jsonb_build_object('table', 'reconciler.' || TG_TABLE_NAME, 'operation', TG_OP, 'state', whole->'state', 'hub', CASE WHEN TG_TABLE_NAME = 'hub' THEN whole->'name' END, 'cluster', CASE WHEN TG_TABLE_NAME = 'cluster' THEN whole->'name' END))
               || jsonb_build_object('old', was, 'new', becomes))
     RETURNING id INTO written;
   PERFORM pg_notify('session_reconciler', json_build_object('table', about.schema_name || '.' || about.table_name,
@@ -44,13 +44,16 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION reconciler.configuration_changed() FROM PUBLIC;
 COMMENT ON FUNCTION reconciler.configuration_changed() IS
-  'Notes what is changed by hand in reconciler.policy, hub and binding: kind policy_changed, mode_changed or detached, old and new values in evidence.';
+  'Notes what is changed by hand in reconciler.policy, hub, cluster and binding: kind policy_changed, mode_changed or detached, old and new values in evidence.';
 
 CREATE TRIGGER noted AFTER INSERT OR DELETE ON reconciler.policy FOR EACH ROW EXECUTE FUNCTION reconciler.configuration_changed();
 CREATE TRIGGER noted_update AFTER UPDATE ON reconciler.policy FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
   EXECUTE FUNCTION reconciler.configuration_changed();
 CREATE TRIGGER noted AFTER INSERT OR DELETE ON reconciler.hub FOR EACH ROW EXECUTE FUNCTION reconciler.configuration_changed();
 CREATE TRIGGER noted_update AFTER UPDATE ON reconciler.hub FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
+  EXECUTE FUNCTION reconciler.configuration_changed();
+CREATE TRIGGER noted AFTER INSERT OR DELETE ON reconciler.cluster FOR EACH ROW EXECUTE FUNCTION reconciler.configuration_changed();
+CREATE TRIGGER noted_update AFTER UPDATE ON reconciler.cluster FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
   EXECUTE FUNCTION reconciler.configuration_changed();
 CREATE TRIGGER noted AFTER DELETE ON reconciler.binding FOR EACH ROW EXECUTE FUNCTION reconciler.configuration_changed();
 -- A pass that finds its table broken writes an event of kind error itself.
@@ -110,6 +113,7 @@ END $$;
 REVOKE ALL ON FUNCTION reconciler.check_row() FROM PUBLIC;
 COMMENT ON FUNCTION reconciler.check_row() IS 'Raises what a violated CHECK of the configuration would (23514), with the rule and a hint, and without the row.';
 CREATE TRIGGER checked BEFORE INSERT OR UPDATE ON reconciler.hub FOR EACH ROW EXECUTE FUNCTION reconciler.check_row();
+CREATE TRIGGER checked BEFORE INSERT OR UPDATE ON reconciler.cluster FOR EACH ROW EXECUTE FUNCTION reconciler.check_row();
 CREATE TRIGGER checked BEFORE INSERT OR UPDATE ON reconciler.binding FOR EACH ROW EXECUTE FUNCTION reconciler.check_row();
 CREATE TRIGGER checked BEFORE INSERT OR UPDATE ON reconciler.policy FOR EACH ROW EXECUTE FUNCTION reconciler.check_row();
 
@@ -211,3 +215,6 @@ ALTER TABLE reconciler.policy ENABLE ALWAYS TRIGGER restored_all;
 CREATE TRIGGER restored BEFORE INSERT ON reconciler.hold WHEN (current_setting('check_function_bodies') = 'off' AND current_setting('search_path') = '') EXECUTE FUNCTION reconciler.trust_dump();
 CREATE TRIGGER restored_all AFTER INSERT ON reconciler.hold WHEN (current_setting('check_function_bodies') = 'off' AND current_setting('search_path') = '') EXECUTE FUNCTION reconciler.trust_dump();
 ALTER TABLE reconciler.hold ENABLE ALWAYS TRIGGER restored_all;
+CREATE TRIGGER restored BEFORE INSERT ON reconciler.cluster WHEN (current_setting('check_function_bodies') = 'off' AND current_setting('search_path') = '') EXECUTE FUNCTION reconciler.trust_dump();
+CREATE TRIGGER restored_all AFTER INSERT ON reconciler.cluster WHEN (current_setting('check_function_bodies') = 'off' AND current_setting('search_path') = '') EXECUTE FUNCTION reconciler.trust_dump();
+ALTER TABLE reconciler.cluster ENABLE ALWAYS TRIGGER restored_all;

@@ -6,18 +6,20 @@ CREATE FUNCTION reconciler.level_of(OUT function_name text, OUT level text) RETU
   VALUES
     -- looks
     ('stuck_sessions', 'viewer'), ('explain_session', 'viewer'), ('reconcile_plan', 'viewer'), ('session_coverage', 'viewer'), ('preflight', 'viewer'),
-    ('reconciler_status', 'viewer'), ('reconciler_metrics', 'viewer'), ('reconciler_metrics_text', 'viewer'), ('agent_pools', 'viewer'), ('pool_agents', 'viewer'),
+    ('orphaned_resources', 'viewer'), ('leftover_resources', 'viewer'), ('reconciler_status', 'viewer'), ('reconciler_metrics', 'viewer'), ('reconciler_metrics_text', 'viewer'), ('agent_pools', 'viewer'), ('pool_agents', 'viewer'),
     -- acts, within what policies and brakes allow
-    ('reconcile', 'operator'), ('probe_hub', 'operator'), ('pause_reconciler', 'operator'), ('unpause_reconciler', 'operator'),
+    ('reconcile', 'operator'), ('probe_hub', 'operator'), ('collect_garbage', 'operator'), ('pause_reconciler', 'operator'), ('unpause_reconciler', 'operator'),
     ('hold_session', 'operator'), ('release_session', 'operator'), ('retry_session', 'operator'),
     ('request_termination', 'operator'), ('undo_event', 'operator'), ('undo_pass', 'operator'), ('assign_session', 'operator'), ('drain_agent', 'operator'), ('undrain_agent', 'operator'), ('rebalance_pool', 'operator'),
     -- sets up, and acts past policies and brakes
-    ('attach_sessions', 'admin'), ('detach_sessions', 'admin'), ('create_control_plane', 'admin'), ('set_hub', 'admin'),
+    ('attach_sessions', 'admin'), ('detach_sessions', 'admin'), ('create_control_plane', 'admin'), ('set_hub', 'admin'), ('set_cluster', 'admin'), ('reset_cluster_brake', 'admin'),
     ('set_mode', 'admin'), ('reset_brake', 'admin'), ('force_terminate_session', 'admin'), ('confirm_identity', 'admin'),
     ('stop_worker', 'admin'), ('create_agent_pool', 'admin'), ('migrate_to_pools', 'admin'),
     -- says what it knows of agents
     ('agent_connected', 'evidence'), ('agent_disconnected', 'evidence'), ('register_agent', 'evidence'), ('agent_heartbeat', 'evidence'),
     ('report_resource', 'evidence'), ('next_commands', 'evidence'), ('report_command', 'evidence'),
+    -- collects what sessions left behind, from outside of the server
+    ('gc_begin', 'collector'), ('gc_classify', 'collector'), ('gc_listed', 'collector'), ('gc_deletions', 'collector'), ('gc_report', 'collector'), ('gc_end', 'collector'),
     -- the extension's owner only
     ('reconciler_grant', 'owner'), ('reconciler_revoke', 'owner'),
     ('reconciler.level_of', 'owner'), ('reconciler.granted_functions', 'owner'), ('reconciler.grantee', 'owner'), ('reconciler.grant_tables', 'owner'),
@@ -28,13 +30,13 @@ CREATE FUNCTION reconciler.level_of(OUT function_name text, OUT level text) RETU
     ('reconciler.one_binding', 'owner'), ('reconciler.bindings', 'owner'), ('reconciler.check_binding', 'owner'), ('reconciler.check_profile', 'owner'),
     ('reconciler.change_binding', 'owner'), ('reconciler.session_key', 'owner'), ('reconciler.begin_episode', 'owner'),
     ('reconciler.wake_worker', 'owner'), ('reconciler.request_worker', 'owner'), ('reconciler.worker_pid', 'owner'),
-    ('reconciler.server_identity', 'owner'), ('reconciler.armed_here', 'owner'), ('reconciler.refuse_copy', 'owner'), ('reconciler.required', 'owner'), ('reconciler.required_reason', 'owner'),
+    ('reconciler.server_identity', 'owner'), ('reconciler.wal_timeline', 'owner'), ('reconciler.armed_here', 'owner'), ('reconciler.refuse_copy', 'owner'), ('reconciler.required', 'owner'), ('reconciler.required_reason', 'owner'),
     ('reconciler.note', 'owner'), ('reconciler.existing_session', 'owner')
 $$;
 COMMENT ON FUNCTION reconciler.level_of() IS
-  'Level of every function of the extension: viewer, operator, admin, evidence, or owner for those that nobody is granted. Names of the catalog''s functions are with their schema.';
+  'Level of every function of the extension: viewer, operator, admin, evidence, collector, or owner for those that nobody is granted. Names of the catalog''s functions are with their schema.';
 
--- A level and what it contains. evidence stands by itself: who pushes evidence need not see anything.
+-- A level and what it contains. evidence and collector stand by themselves: who has one of them need not see anything.
 CREATE FUNCTION reconciler.granted_functions(level text, upwards boolean) RETURNS SETOF regprocedure
   LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -42,9 +44,9 @@ DECLARE
   here integer := array_position(ladder, level);
 BEGIN
   PERFORM reconciler.required('level', level);
-  IF here IS NULL AND level <> 'evidence' THEN
+  IF here IS NULL AND level NOT IN ('evidence', 'collector') THEN
     RAISE EXCEPTION 'there is no level %', quote_literal(level) USING ERRCODE = 'invalid_parameter_value',
-      HINT = 'Valid levels are viewer, operator, admin and evidence.';
+      HINT = 'Valid levels are viewer, operator, admin, evidence and collector.';
   END IF;
   RETURN QUERY
     SELECT p.oid::regprocedure FROM pg_extension AS e
@@ -102,9 +104,10 @@ BEGIN
     EXECUTE format(verb, 'UPDATE (time_zone, batch_size, observation_spacing, hub_grace, heartbeat_fresh, start_grace, instance_grace,'
                          ' promotion_grace, sign_fresh_for, sign_ceiling, replacement_grace, brake_floor, brake_share, brake_pace, user_rate_floor, user_rate_share, guard_terminal, pools)', 'TABLE reconciler.binding', grantee);
     EXECUTE format(verb, 'UPDATE (connect_timeout, total_timeout, command_spacing, max_in_flight)', 'TABLE reconciler.hub', grantee);
+    EXECUTE format(verb, 'UPDATE (mode, collect_every, young, warm_young, grace, absent_spacing, delete_volumes, dry_run)', 'TABLE reconciler.cluster', grantee);
   END IF;
 END $$;
-COMMENT ON FUNCTION reconciler.grant_tables(text, text, boolean) IS 'The tables of a level: SELECT on all for viewer and above; for admin also policies, limits of bindings and timeouts of hubs.';
+COMMENT ON FUNCTION reconciler.grant_tables(text, text, boolean) IS 'The tables of a level: SELECT on all for viewer and above; for admin also policies, limits of bindings, timeouts of hubs, mode and limits of clusters.';
 
 CREATE FUNCTION reconciler_grant(role text, level text) RETURNS text
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -130,7 +133,7 @@ BEGIN
   RETURN format('%s is %s now: %s functions', grantee, level, n);
 END $$;
 COMMENT ON FUNCTION reconciler_grant(text, text) IS
-  'Gives a role a level: viewer (look), operator (also pause, hold, retry, undo, reconcile), admin (also attach, hubs, modes, brakes, force; policies and limits by UPDATE), or evidence (push evidence, nothing else). Each of the first three contains the one before. Only the extension''s owner. Errors: no such level (22023), no such role (42704).';
+  'Gives a role a level: viewer (look), operator (also pause, hold, retry, undo, reconcile), admin (also attach, hubs, modes, brakes, force; policies and limits by UPDATE), evidence (push evidence, nothing else), or collector (session-reconciler-gc, nothing else). Each of the first three contains the one before. Only the extension''s owner. Errors: no such level (22023), no such role (42704).';
 
 CREATE FUNCTION reconciler_revoke(role text, level text) RETURNS text
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

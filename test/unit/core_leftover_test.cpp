@@ -41,7 +41,10 @@ void expect(const LeftoverFacts& f, std::string_view rule, Keeping verdict) {
 
 TEST(Leftover, TheTableInOrder) {
   std::vector<std::string_view> names;
-  for (const RuleName& rule : leftover_rule_names()) names.push_back(rule.name), EXPECT_FALSE(rule.title.empty());
+  for (const RuleName& rule : leftover_rule_names()) {
+    names.push_back(rule.name);
+    EXPECT_FALSE(rule.title.empty());
+  }
   EXPECT_EQ(names, (std::vector<std::string_view>{"not_ours", "referenced", "opted_out", "in_deletion", "too_young", "controlled", "session_alive", "unlabelled", "volume",
                                                   "session_closed", "session_unknown"}));
 }
