@@ -27,19 +27,19 @@ namespace {
 // Two looks further apart than this have nothing to do with each other.
 Duration horizon(const EvidenceLimits& limits) { return 2 * limits.interval + limits.hub_grace; }
 
-void forget_gone(AgentEvidence& record) {
+void forget_gone(Evidence& record) {
   record.gone_time = Duration(0);
   record.gone_observations = 0;
   record.last_gone_counted.reset();
 }
 
-bool other_incarnation(const AgentEvidence& before, const Observation& seen) {
+bool other_incarnation(const Evidence& before, const Observation& seen) {
   const std::string& was = before.last.incarnation;
   return !was.empty() && !seen.incarnation.empty() && was != seen.incarnation;
 }
 
 // Whether what was gathered before says nothing about the agent and hub that `seen` speaks of.
-bool starts_over(const AgentEvidence& before, const Observation& seen, const EvidenceLimits& limits) {
+bool starts_over(const Evidence& before, const Observation& seen, const EvidenceLimits& limits) {
   return seen.new_instance || elapsed(before.last.at, seen.at) > horizon(limits) || other_incarnation(before, seen) ||
          (before.unknown_since && elapsed(*before.unknown_since, seen.at) > limits.hub_grace);
 }
@@ -55,7 +55,7 @@ void carry_forward(Observation& last, const Observation& before) {
   }
 }
 
-void count_gone(AgentEvidence& record, const std::optional<AgentEvidence>& before, const Observation& seen,
+void count_gone(Evidence& record, const std::optional<Evidence>& before, const Observation& seen,
                 const EvidenceLimits& limits) {
   record.unknown_since.reset();
   // Time counts only between two looks that both said gone, with nothing else and no long silence between.
@@ -72,13 +72,13 @@ void count_gone(AgentEvidence& record, const std::optional<AgentEvidence>& befor
 
 }  // namespace
 
-AgentEvidence accumulate(const std::optional<AgentEvidence>& before, const Observation& seen, const EvidenceLimits& limits) {
+Evidence accumulate(const std::optional<Evidence>& before, const Observation& seen, const EvidenceLimits& limits) {
   // Late or doubled reports change nothing. A record that lies far ahead is not late news but a clock that was
   // set back: it would ignore every look until that time comes again, so it is dropped.
   const bool clock_set_back = before && elapsed(seen.at, before->last.at) > horizon(limits);
   if (before && !clock_set_back && seen.at <= before->last.at) return *before;
 
-  AgentEvidence record;
+  Evidence record;
   if (before && !clock_set_back) {
     record = *before;
     if (starts_over(*before, seen, limits)) forget_gone(record);
@@ -106,8 +106,13 @@ AgentEvidence accumulate(const std::optional<AgentEvidence>& before, const Obser
   return record;
 }
 
-Presence current(const AgentEvidence& record, Time now, const EvidenceLimits& limits) {
-  const Duration oldest = 2 * limits.interval;
+EvidenceLimits pushed_within(EvidenceLimits limits, const std::optional<Duration>& max_age) {
+  if (max_age) limits.interval = *max_age / 2;
+  return limits;
+}
+
+Presence current(const Evidence& record, Time now, const EvidenceLimits& limits) {
+  const Duration oldest = record.max_age.value_or(2 * limits.interval);
   // A record from the future (the clock went back) is no better than an old one.
   if (elapsed(record.last.at, now) > oldest || elapsed(now, record.last.at) > oldest) return Presence::unknown;
   return record.last.presence;
@@ -116,7 +121,7 @@ Presence current(const AgentEvidence& record, Time now, const EvidenceLimits& li
 namespace {
 
 // The heartbeat as this look found it: what it is, since when by our own looks, and whether we saw it change.
-void note_heartbeat(Observation& seen, const std::optional<AgentEvidence>& before, const HeartbeatLook& look, Time now) {
+void note_heartbeat(Observation& seen, const std::optional<Evidence>& before, const HeartbeatLook& look, Time now) {
   const Observation* last = before && before->last.heartbeat_seen ? &before->last : nullptr;
   // Without the hub's answer an older value is no news: what we know may be the hub's, and only the column is seen.
   const bool half_seen = last && look.hub != HeartbeatLook::Hub::proper && look.heartbeat < last->heartbeat;  // an empty one is the smallest
@@ -157,7 +162,7 @@ std::string heartbeat_sentence(const Observation& seen, const HeartbeatLook& loo
 
 }  // namespace
 
-Observation judge_heartbeat(const std::optional<AgentEvidence>& before, const HeartbeatLook& look, Time now,
+Observation judge_heartbeat(const std::optional<Evidence>& before, const HeartbeatLook& look, Time now,
                             const EvidenceLimits& limits) {
   Observation seen;
   seen.at = now;

@@ -23,15 +23,17 @@ bool came_back_as_another(const Facts& f) {
 
 std::string describe_evidence(const Facts& f) {
   if (!has_agent(f)) return f.agent_mapped ? "the session names no agent" : "the binding maps no agent column";
-  if (!f.agent) return cat({agent_name(f), ": never asked about"});
-  const AgentEvidence& record = *f.agent;
-  std::string text = cat({agent_name(f), ": ", to_string(record.last.presence), record.last.provisional ? " (provisional)" : "",
+  return f.agent ? describe_record(agent_name(f), *f.agent, f) : cat({agent_name(f), ": never asked about"});
+}
+
+std::string describe_record(const std::string& who, const Evidence& record, const Facts& f) {
+  std::string text = cat({who, ": ", to_string(record.last.presence), record.last.provisional ? " (provisional)" : "",
                           " by ", record.last.source.empty() ? "?" : record.last.source});
   if (!record.last.instance.empty()) text += cat({", hub instance ", in_quotes(record.last.instance)});
   if (!record.last.incarnation.empty()) text += cat({", incarnation ", in_quotes(record.last.incarnation)});
   text += cat({", ", span(elapsed(record.last.at, f.now)), " ago"});
-  if (agent_presence(f) != record.last.presence)
-    text += cat({", older than two intervals of ", span(f.limits.interval), ": worth unknown"});
+  if (current(record, f.now, f.limits) != record.last.presence)
+    text += cat({", older than ", record.max_age ? span(*record.max_age) : cat({"two intervals of ", span(f.limits.interval)}), ": worth unknown"});
   if (record.gone_observations > 0)
     text += cat({"; gone for ", span(record.gone_time), " over ", std::to_string(record.gone_observations), " looks"});
   if (!record.last.detail.empty()) text += cat({"; ", record.last.detail});
@@ -40,22 +42,36 @@ std::string describe_evidence(const Facts& f) {
   return text;
 }
 
+std::string gone_so_far(const std::string& who, const Evidence& record, const Facts& f) {
+  return cat({who, " has been gone for ", span(record.gone_time), " of ", span(f.policy->gone_after), " (",
+              std::to_string(record.gone_observations), record.gone_observations == 1 ? " look)" : " looks)"});
+}
+
+bool gone_long_enough(const Evidence& record, const Facts& f) {
+  return record.gone_time >= f.policy->gone_after && record.gone_observations >= 2;
+}
+
+std::string how_long(const Facts& f) {
+  return cat({f.policy->infers ? "; closed after " : "; infers off (policy); else closed after ", span(f.policy->gone_after),
+              " (policy gone_after) and 2 looks"});
+}
+
+Verdict gone_not_yet(const std::string& who, const Evidence& record, const Facts& f) {
+  // Gone time stands as of the last look: a look at `due` finds exactly enough.
+  std::optional<Time> due = plus(record.last.at, std::max(f.policy->gone_after - record.gone_time, Duration(0)));
+  const bool second_wanted = record.gone_observations < 2;
+  if (second_wanted)
+    due = std::max(*due, plus(record.last_gone_counted.value_or(record.last.at), f.limits.observation_spacing));
+  // Overdue: we look now. What is pushed comes when it comes, and wakes us.
+  if (*due <= f.now) due = record.last.stated ? std::nullopt : std::optional(f.now);
+  return wait(Action::force, due, second_wanted ? Blocked::second_observation : Blocked::none,
+              cat({gone_so_far(who, record, f), second_wanted ? "; a second look has to confirm it" : ""}));
+}
+
 namespace {
 
-std::string looks(int count) { return cat({std::to_string(count), count == 1 ? " look" : " looks"}); }
-
-std::string gone_so_far(const Facts& f) {
-  return cat({agent_name(f), " has been gone for ", span(f.agent->gone_time), " of ", span(f.policy->gone_after), " (",
-              looks(f.agent->gone_observations), ")"});
-}
-
-bool gone_long_enough(const Facts& f) {
-  return f.agent->gone_time >= f.policy->gone_after && f.agent->gone_observations >= 2;
-}
-
 void explain_gone(const Facts& f, std::string* why) {
-  if (why) *why = cat({describe_evidence(f), f.policy->infers ? "; closed after " : "; infers off (policy); else closed after ",
-                       span(f.policy->gone_after), " (policy gone_after) and 2 looks"});
+  if (why) *why = cat({describe_evidence(f), how_long(f)});
 }
 
 }  // namespace
@@ -83,9 +99,9 @@ Answer agent_gone(const Facts& f, std::string* why) {
   explain_gone(f, why);
   if (agent_presence(f) != Presence::gone) return {};
   if (!f.policy->infers)
-    return wait(Action::wait, {}, Blocked::none, cat({gone_so_far(f), "; such sessions end by proof only: it is shown, never closed"}));
-  if (!gone_long_enough(f)) return {};
-  Verdict verdict = close(Action::force, f.policy, f.policy->reason, gone_so_far(f));
+    return wait(Action::wait, {}, Blocked::none, cat({gone_so_far(agent_name(f), *f.agent, f), "; such sessions end by proof only: it is shown, never closed"}));
+  if (!gone_long_enough(*f.agent, f)) return {};
+  Verdict verdict = close(Action::force, f.policy, f.policy->reason, gone_so_far(agent_name(f), *f.agent, f));
   verdict.owes = owed_by(f);
   return inferred(f, f.agent->gone_time, std::move(verdict));
 }
@@ -93,14 +109,8 @@ Answer agent_gone(const Facts& f, std::string* why) {
 Answer agent_gone_waiting(const Facts& f, std::string* why) {
   explain_gone(f, why);
   // Only where agent_gone has not matched: asked for a trace, it must not claim that more has to pass.
-  if (agent_presence(f) != Presence::gone || !f.policy->infers || gone_long_enough(f)) return {};
-  // Gone time stands as of the last look: a look at `due` finds exactly enough.
-  Time due = plus(f.agent->last.at, std::max(f.policy->gone_after - f.agent->gone_time, Duration(0)));
-  const bool second_wanted = f.agent->gone_observations < 2;
-  if (second_wanted)
-    due = std::max(due, plus(f.agent->last_gone_counted.value_or(f.agent->last.at), f.limits.observation_spacing));
-  return wait(Action::force, std::max(due, f.now), second_wanted ? Blocked::second_observation : Blocked::none,
-              cat({gone_so_far(f), second_wanted ? "; a second look has to confirm it" : ""}));
+  if (agent_presence(f) != Presence::gone || !f.policy->infers || gone_long_enough(*f.agent, f)) return {};
+  return gone_not_yet(agent_name(f), *f.agent, f);
 }
 
 }  // namespace reconciler::rules

@@ -12,6 +12,7 @@ namespace reconciler {
 enum class WhenSpent { quarantine, close_unconfirmed };
 enum class LateReturn { keep_terminated, readopt };  // what becomes of a closed session whose agent comes back with it
 enum class NoAgent { close, show };  // what becomes of a session without an agent
+enum class JudgedBy { agent, runtime, row };  // whose absence closes; row: nobody's, what stands in the database is proof enough
 
 inline constexpr const char* start_session = "start_session";
 
@@ -25,6 +26,7 @@ struct Policy {
   bool user_requested = true;  // a user asked for the end: forces have their own rate and never trip the brake
   NoAgent no_agent = NoAgent::close;
   bool infers = true;          // the agent's absence closes; false: only proof does, else it is shown
+  JudgedBy judged_by = JudgedBy::agent;  // runtime, row: no command is sent for this state
 
   // The command that such a session waits for beside a stop, '' = none. Completed, it becomes completed_becomes
   // ('' = it is shown); a start that the agent failed makes it `becomes`.

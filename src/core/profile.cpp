@@ -5,12 +5,12 @@
 //   idempotent     true: the hub honours the idempotency key that `send` carries
 //   hub            who answers: pointers `instance`, `scope` (with `scopes`: word → true for the whole fleet) and
 //                  `complete` (a list names every agent), all optional, read from the body of both agent requests
-//   agent          what an agent looks like: pointers `id`, `status` (with `statuses`: word → connected or
+//   agent          optional: without it, list_agents, ask_agent, send and ask_command the hub knows of sessions alone. What an agent looks like: pointers `id`, `status` (with `statuses`: word → connected or
 //                  disconnected), `incarnation`, `heartbeat` (RFC 3339), relative to the agent's object
 //   list_agents    optional; with pointers `agents` and `next`, and `next_parameter`
 //   ask_agent      optional beside list_agents; the body of its answer is the agent's object
 //   send           its `bodies` (action → body) come before `body`; with pointers `hub_command_id` (must be there when accepted) and `detail` (for people)
-//   ask_command, ask_session   optional
+//   ask_command, ask_session   optional; the second with a pointer `platform_resource_id` to the runtime that it speaks of
 //
 // The last five are operations: `method`, `path`, `headers`, `body`, `answers`. Strings in them may hold the
 // placeholders {agent_id} {session_id} {command_id} {platform_resource_id} {action} {reason} {attempt}, those that
@@ -55,6 +55,7 @@ const std::string& Profile::name() const { return def_->name; }
 bool Profile::authoritative() const { return def_->authoritative; }
 bool Profile::idempotent() const { return def_->idempotent; }
 bool Profile::pulls() const { return def_->pulls; }
+bool Profile::knows_agents() const { return def_->list_agents || def_->ask_agent; }
 bool Profile::can_list() const { return def_->list_agents.has_value(); }
 bool Profile::can_ask_command() const { return def_->pulls || def_->ask_command.has_value(); }
 bool Profile::can_ask_session() const { return def_->ask_session.has_value(); }
@@ -301,12 +302,20 @@ Profile::CommandState Profile::read_command(std::string_view command_id, long st
   return {progress, clean(json, operation.detail)};
 }
 
-SessionAnswer Profile::read_session(long status, std::string_view body) const {
+Profile::SessionState Profile::read_session(long status, std::string_view body) const {
+  const Operation& operation = known(def_->ask_session, "ask_session");
   const auto json = parse_json(body);
-  const auto* answer = known(def_->ask_session, "ask_session").match({}, status, false, json);
-  if (!answer) return SessionAnswer::unclear;
-  if (answer->means == "running") return SessionAnswer::running;
-  return answer->means == "suspended" ? SessionAnswer::suspended : SessionAnswer::gone;
+  const auto* answer = operation.match({}, status, false, json);
+  if (!answer) return {SessionAnswer::unclear, {}};
+  SessionState state{SessionAnswer::unclear, {}, true};
+  for (const auto& [word, means] : {std::pair{"running", SessionAnswer::running}, std::pair{"suspended", SessionAnswer::suspended}, std::pair{"gone", SessionAnswer::gone}})
+    if (answer->means == word) state.answer = means;
+  if (operation.runtime && json) {
+    Reading read(*json);
+    state.runtime = read.text(operation.runtime);
+    if (!read.fits()) return {SessionAnswer::unclear, {}};
+  }
+  return state;
 }
 
 }  // namespace reconciler

@@ -72,6 +72,7 @@ class Profile {
   bool authoritative() const;     // answers prove connection; otherwise the heartbeat is judged
   bool idempotent() const;        // the hub honours Idempotency-Key
   bool pulls() const;             // there is no hub to call: agents fetch their commands from this database
+  bool knows_agents() const;      // they can be asked about, and commands go to them; otherwise it knows of sessions alone
   bool can_list() const;          // one request (paged) for all agents; otherwise one per agent
   bool can_ask_command() const;   // progress of a command
   bool can_ask_session() const;
@@ -91,7 +92,9 @@ class Profile {
   CommandAnswer read_send(const CommandRequest&, long status, bool retry_after, std::string_view body) const;
   struct CommandState { CommandProgress progress; std::string error; };
   CommandState read_command(std::string_view command_id, long status, std::string_view body) const;
-  SessionAnswer read_session(long status, std::string_view body) const;
+  // runtime: that it speaks of, '' = not said; proper: the hub answered, if only that it can't tell.
+  struct SessionState { SessionAnswer answer; std::string runtime; bool proper = false; };
+  SessionState read_session(long status, std::string_view body) const;
 
  private:
   std::unique_ptr<const ProfileDefinition> def_;

@@ -171,7 +171,7 @@ std::vector<Answer> read_answers(const Member& member, const Fields& allowed, st
 }
 
 Operation read_operation(const Member& member, const Fields& allowed, std::initializer_list<std::string_view> meanings) {
-  member.object({"method", "path", "headers", "body", "bodies", "answers", "agents", "next", "next_parameter", "hub_command_id", "detail"});
+  member.object({"method", "path", "headers", "body", "bodies", "answers", "agents", "next", "next_parameter", "hub_command_id", "detail", "platform_resource_id"});
   Operation operation;
   const Member method = member.at("method");
   operation.method = method.text();
@@ -193,6 +193,7 @@ Operation read_operation(const Member& member, const Fields& allowed, std::initi
   if (const auto parameter = member.find("next_parameter")) operation.next_parameter = parameter->text();
   operation.hub_command_id = maybe_pointer(member, "hub_command_id");
   operation.detail = maybe_pointer(member, "detail");
+  operation.runtime = maybe_pointer(member, "platform_resource_id");
   return operation;
 }
 
@@ -264,12 +265,19 @@ ProfileDefinition ProfileDefinition::read(std::string_view name, std::string_vie
   def.authoritative = root.at("authoritative").flag();
   def.idempotent = root.at("idempotent").flag();
   if (const auto hub = root.find("hub")) read_hub(def, *hub);
+  def.ask_session = maybe_operation(root, "ask_session", {Field::session_id}, {"running", "suspended", "gone", "unclear"});
+  if (!root.find("agent")) {
+    if (!def.ask_session) root.wrong("needs agent, or ask_session where the hub knows of sessions alone");
+    for (const char* of_agents : {"list_agents", "ask_agent", "send", "ask_command"})
+      if (const auto member = root.find(of_agents)) member->wrong("needs agent beside it");
+    if (def.authoritative) root.wrong("can't be authoritative without agent");
+    return def;
+  }
   read_agent(def, root.at("agent"));
   read_agent_requests(def, root);
   def.send = read_operation(root.at("send"), every_field(),
                             {"accepted", "not_connected", "unknown_agent", "session_gone", "busy", "unauthorized", "rejected", "unclear"});
   def.ask_command = maybe_operation(root, "ask_command", {Field::command_id}, {"open", "completed", "failed"});
-  def.ask_session = maybe_operation(root, "ask_session", {Field::session_id}, {"running", "suspended", "gone"});
   return def;
 }
 

@@ -80,7 +80,7 @@ struct Operation {
   std::optional<BodyTemplate> body;
   std::map<std::string, BodyTemplate, std::less<>> bodies;  // by action, before body
   std::vector<Answer> answers;
-  std::optional<Pointer> agents, next, hub_command_id, detail;
+  std::optional<Pointer> agents, next, hub_command_id, detail, runtime;
   std::string next_parameter;
 
   HttpRequest request(const CommandRequest&) const;

@@ -106,16 +106,20 @@ Answer agent_unknown(const Facts& f, std::string* why) {
       return {};
   }
   if (!f.agent) return wait(next, {}, Blocked::hub_unknown, cat({agent_name(f), " has not been asked about yet"}));
-  const Observation& last = f.agent->last;
+  return not_known(agent_name(f), *f.agent, next, f);
+}
+
+Verdict not_known(const std::string& who, const Evidence& record, Action next, const Facts& f) {
+  const Observation& last = record.last;
   const std::string age = span(elapsed(last.at, f.now));
   if (last.unauthorized)
     return wait(next, {}, Blocked::hub_auth,
-                cat({"the hub refused our credential ", age, " ago: whether ", agent_name(f), " is there is not known"}));
+                cat({"the hub refused our credential ", age, " ago: whether ", who, " is there is not known"}));
   if (last.presence != Presence::unknown)
     return wait(next, {}, Blocked::hub_unknown,
-                cat({agent_name(f), " was ", to_string(last.presence), " ", age, " ago, too long ago to be worth anything"}));
+                cat({who, " was ", to_string(last.presence), " ", age, " ago, too long ago to be worth anything"}));
   return wait(next, {}, Blocked::hub_unknown,
-              cat({"whether ", agent_name(f), " is there is not known", last.detail.empty() ? "" : ": ", last.detail}));
+              cat({"whether ", who, " is there is not known", last.detail.empty() ? "" : ": ", last.detail}));
 }
 
 namespace {
@@ -199,7 +203,7 @@ Answer retry_due(const Facts& f, std::string* why) {
                 cat({agent_name(f), " is there, but no start that could be sent again is on record; it is shown"}));
   if (!f.hub_set)
     return wait(Action::retry, {}, Blocked::hub_unknown,
-                cat({agent_name(f), " is there but the binding has no hub to send ", f.policy->retry_action, " to: see set_hub()"}));
+                cat({agent_name(f), " is there but there is no hub to send ", f.policy->retry_action, " to: see set_hub() and session_reconciler.outbound"}));
   if (due > f.now)
     return wait(Action::retry, due, Blocked::none, cat({agent_name(f), " is there; ", try_of(f), " follows in ", span(due - f.now)}));
   Verdict verdict;

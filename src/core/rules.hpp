@@ -27,6 +27,13 @@ Answer completion_proven(const Facts&, std::string* why);
 Answer no_agent(const Facts&, std::string* why);
 Answer agent_gone(const Facts&, std::string* why);
 Answer agent_gone_waiting(const Facts&, std::string* why);
+// runtime.cpp
+Answer runtime_shared(const Facts&, std::string* why);
+Answer runtime_gone(const Facts&, std::string* why);
+Answer runtime_gone_waiting(const Facts&, std::string* why);
+Answer runtime_unknown(const Facts&, std::string* why);
+Answer runtime_present(const Facts&, std::string* why);
+Answer row_alone(const Facts&, std::string* why);
 // start.cpp
 Answer start_acknowledged(const Facts&, std::string* why);
 // retry.cpp
@@ -49,6 +56,17 @@ bool came_back_as_another(const Facts&);
 bool has_agent(const Facts&);
 std::string agent_name(const Facts&);            // agent "k8s-1"
 std::string describe_evidence(const Facts&);     // for traces: source, age, instance, detail
+bool judged_by(const Facts&, JudgedBy);          // it has a policy, and that says so
+bool has_runtime(const Facts&);
+// What the evidence says of the session's runtime now; none: it names none.
+Presence runtime_presence(const Facts&);
+// What is said of an agent and of a runtime alike, `who` being its name. The session has a policy.
+std::string describe_record(const std::string& who, const Evidence&, const Facts&);
+std::string gone_so_far(const std::string& who, const Evidence&, const Facts&);
+bool gone_long_enough(const Evidence&, const Facts&);
+std::string how_long(const Facts&);              // it has to be gone, as the end of an inputs line
+Verdict gone_not_yet(const std::string& who, const Evidence&, const Facts&);
+Verdict not_known(const std::string& who, const Evidence&, Action next, const Facts&);
 // life.cpp
 // The time after which a sign of life speaks against an end that is known for that long; empty: it is heard no more.
 std::optional<Time> quiet_since(const Facts&, Duration known_for);

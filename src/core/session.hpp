@@ -21,6 +21,7 @@ struct Session {
   std::optional<Time> entered;         // the mapped "time in state" column, where mapped and not NULL
   std::vector<std::optional<std::string>> route;  // further columns that every WHERE repeats
   std::optional<Time> sign{};          // the newest of the mapped signs of life
+  std::optional<std::string> backend{};  // where its runtime is, if a column says so
 };
 
 // What is still to be done for a session that we closed while its agent was not there to end it.

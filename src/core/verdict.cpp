@@ -72,6 +72,8 @@ Answer terminal(const Facts& f, std::string* why) {
   return wait(Action::wait, {}, Blocked::none, cat({"the session has ended: ", in_quotes(f.session.state), " is a terminal state"}));
 }
 
+bool judged_by(const Facts& f, JudgedBy what) { return f.policy && f.policy->judged_by == what; }
+
 bool is_held(const Facts& f) { return f.hold && f.hold->until > f.now; }
 
 Answer held(const Facts& f, std::string* why) {
@@ -101,6 +103,8 @@ namespace {
 
 // What a fresh session has ahead of it, as far as today's evidence says.
 Action likely_next(const Facts& f) {
+  if (judged_by(f, JudgedBy::runtime)) return f.policy->infers && runtime_presence(f) == Presence::gone ? Action::force : Action::wait;
+  if (judged_by(f, JudgedBy::row)) return Action::wait;
   if (f.agent_mapped && !has_agent(f)) return f.policy->no_agent == NoAgent::close ? Action::force : Action::wait;
   if (agent_presence(f) == Presence::gone) return f.policy->infers ? Action::force : Action::wait;
   return f.policy->retry_action.empty() ? Action::wait : Action::retry;
@@ -125,34 +129,57 @@ Answer fresh(const Facts& f, std::string* why) {
 
 namespace {
 
+// Whom a rule is for: sessions of a state with a policy, and of one that judges so.
+enum class For { all, policy, by_agent, by_runtime, by_row };
+
 struct Rule {
   std::string_view name, title;
   rules::Answer (*ask)(const Facts&, std::string* why);
-  bool needs_policy;
+  For whom;
 };
 
 // The first that matches decides. Order is meaning: what is proven comes before what is configured, what is
 // configured before what is inferred, and evidence before tries, so that a quarantine ends by evidence.
 constexpr std::array table{
-    Rule{"late_agent", "it was closed, and its agent may still have it", rules::late_agent, false},
-    Rule{"terminal", "the session has ended", rules::terminal, false},
-    Rule{"held", "an operator holds it", rules::held, false},
-    Rule{"completion_proven", "it is proven to have ended, or to be where it was going", rules::completion_proven, false},
-    Rule{"agent_replaced", "its agent is gone or drained, and what it runs in lives on", rules::agent_replaced, false},
-    Rule{"policy_off", "nothing watches its state", rules::policy_off, false},
-    Rule{"fresh", "not long enough in its state", rules::fresh, true},
-    Rule{"sibling_due", "another agent of its pool can do it", rules::sibling_due, true},
-    Rule{"no_agent", "it names no agent", rules::no_agent, true},
-    Rule{"agent_gone", "its agent is gone for long enough", rules::agent_gone, true},
-    Rule{"agent_gone_waiting", "its agent is gone, not yet for long enough", rules::agent_gone_waiting, true},
-    Rule{"start_acknowledged", "its start was acknowledged", rules::start_acknowledged, true},
-    Rule{"command_open", "a command is under way", rules::command_open, true},
-    Rule{"agent_unknown", "whether its agent is there is not known", rules::agent_unknown, true},
-    Rule{"tries_spent", "it was tried often or long enough", rules::tries_spent, true},
-    Rule{"retry_due", "its agent is there: send the command again", rules::retry_due, true},
-    Rule{"other_incarnation", "its agent came back as another", rules::other_incarnation, true},
-    Rule{"alive", "its agent is there and nothing is to be done", rules::alive, true},
+    Rule{"late_agent", "it was closed, and its agent may still have it", rules::late_agent, For::all},
+    Rule{"terminal", "the session has ended", rules::terminal, For::all},
+    Rule{"held", "an operator holds it", rules::held, For::all},
+    Rule{"completion_proven", "it is proven to have ended, or to be where it was going", rules::completion_proven, For::all},
+    Rule{"agent_replaced", "its agent is gone or drained, and what it runs in lives on", rules::agent_replaced, For::all},
+    Rule{"policy_off", "nothing watches its state", rules::policy_off, For::all},
+    Rule{"fresh", "not long enough in its state", rules::fresh, For::policy},
+    Rule{"sibling_due", "another agent of its pool can do it", rules::sibling_due, For::policy},
+    Rule{"runtime_shared", "its runtime is gone, and another session names it too", rules::runtime_shared, For::by_runtime},
+    Rule{"runtime_gone", "its runtime is gone for long enough", rules::runtime_gone, For::by_runtime},
+    Rule{"runtime_gone_waiting", "its runtime is gone, not yet for long enough", rules::runtime_gone_waiting, For::by_runtime},
+    Rule{"runtime_unknown", "whether its runtime is there is not known", rules::runtime_unknown, For::by_runtime},
+    Rule{"runtime_present", "its runtime is there and nothing is to be done", rules::runtime_present, For::by_runtime},
+    Rule{"row_alone", "nobody is asked about it", rules::row_alone, For::by_row},
+    Rule{"no_agent", "it names no agent", rules::no_agent, For::by_agent},
+    Rule{"agent_gone", "its agent is gone for long enough", rules::agent_gone, For::by_agent},
+    Rule{"agent_gone_waiting", "its agent is gone, not yet for long enough", rules::agent_gone_waiting, For::by_agent},
+    Rule{"start_acknowledged", "its start was acknowledged", rules::start_acknowledged, For::by_agent},
+    Rule{"command_open", "a command is under way", rules::command_open, For::by_agent},
+    Rule{"agent_unknown", "whether its agent is there is not known", rules::agent_unknown, For::by_agent},
+    Rule{"tries_spent", "it was tried often or long enough", rules::tries_spent, For::by_agent},
+    Rule{"retry_due", "its agent is there: send the command again", rules::retry_due, For::by_agent},
+    Rule{"other_incarnation", "its agent came back as another", rules::other_incarnation, For::by_agent},
+    Rule{"alive", "its agent is there and nothing is to be done", rules::alive, For::by_agent},
 };
+
+}  // namespace
+
+namespace {
+
+// Why a session is not one of those that the rule is for; nullptr: it is.
+const char* not_for(const Rule& rule, const Facts& facts) {
+  if (rule.whom == For::all) return nullptr;
+  // Without a policy policy_off has decided: what follows has no thresholds to speak of.
+  if (!facts.policy) return "not asked: the state has no policy";
+  const For judged = facts.policy->judged_by == JudgedBy::agent ? For::by_agent : facts.policy->judged_by == JudgedBy::runtime ? For::by_runtime : For::by_row;
+  if (rule.whom == For::policy || rule.whom == judged) return nullptr;
+  return judged == For::by_agent ? "not asked: judged by its agent (policy)" : judged == For::by_runtime ? "not asked: judged by its runtime (policy)" : "not asked: judged by its row alone (policy)";
+}
 
 }  // namespace
 
@@ -162,8 +189,7 @@ Verdict judge(const Facts& facts, std::vector<TraceStep>* trace) {
     if (decided && !trace) break;
     std::string why;
     rules::Answer answer;
-    // Without a policy policy_off has decided: what follows has no thresholds to speak of.
-    if (rule.needs_policy && !facts.policy) why = "not asked: the state has no policy";
+    if (const char* passed = not_for(rule, facts)) why = passed;
     else answer = rule.ask(facts, trace ? &why : nullptr);
     const bool decides = answer && !decided;
     // What it would say presumes that no rule before it matched: only its inputs are of use then.
@@ -174,7 +200,7 @@ Verdict judge(const Facts& facts, std::vector<TraceStep>* trace) {
     }
     if (trace) trace->push_back({rule.name, decides, std::move(why)});
   }
-  return *decided;  // policy_off or alive at the latest
+  return *decided;  // policy_off, or the last rule for how it is judged, at the latest
 }
 
 const std::vector<RuleName>& rule_names() {
@@ -189,6 +215,7 @@ const std::vector<RuleName>& rule_names() {
 bool wants_session_status(const Facts& f) {
   if (f.episode.owed == Owed::readopt) return rules::agent_presence(f) == Presence::present;
   if (f.terminal || !f.policy || !f.policy->enabled) return false;
+  if (f.policy->judged_by != JudgedBy::agent) return false;
   return rules::start_timed_out(f) || (f.policy->retry_action.empty() && rules::came_back_as_another(f));
 }
 
@@ -209,6 +236,8 @@ bool is_stuck(const Facts& facts, const Verdict& verdict) {
   // Off or on, a policy's thresholds say what is late. Fresh is fresh, with or without an agent.
   if (facts.policy->stuck_after) return rules::state_age(facts) >= *facts.policy->stuck_after;
   // States that sessions may stay in for ever: only evidence makes them stuck.
+  if (rules::judged_by(facts, JudgedBy::runtime)) return !rules::has_runtime(facts) || rules::runtime_presence(facts) == Presence::gone;
+  if (rules::judged_by(facts, JudgedBy::row)) return false;
   const bool without_agent = facts.agent_mapped && !rules::has_agent(facts);
   return without_agent || rules::agent_presence(facts) == Presence::gone;
 }

@@ -32,7 +32,9 @@ struct Facts {
   std::string closes_as = "terminated";    // what a session becomes that has ended in a state without a policy
   bool agent_mapped = true;                // the binding names an agent column
   bool hub_set = true;                     // the binding has a hub that retries can go to
-  const AgentEvidence* agent = nullptr;    // nullptr: never asked
+  const Evidence* agent = nullptr;         // nullptr: never asked
+  const Evidence* runtime = nullptr;       // what all sources say of what it runs in; nullptr: nothing, or it does not matter
+  bool runtime_shared = false;             // another session that has not ended names the same runtime; looked up where it is gone
   const CommandHistory* commands = nullptr;// nullptr: the binding has no command table
   const Hold* hold = nullptr;
   const PoolFacts* pool = nullptr;         // nullptr: it is of no pool, or its own agent is all that matters now

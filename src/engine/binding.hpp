@@ -10,6 +10,8 @@
 #include "core/evidence.hpp"
 #include "core/gate.hpp"
 #include "core/policy.hpp"
+#include "core/session.hpp"
+#include "core/sources.hpp"
 
 namespace reconciler {
 
@@ -27,11 +29,22 @@ struct Binding {
   BrakeLimits brake;
   Duration command_spacing = milliseconds(500);
   int batch_size = 500;
+  std::optional<std::string> backend;  // of sessions of which no column says where their runtime is
+  std::vector<std::string> backends;   // all that are declared
 
   const Policy* policy(const std::string& state) const {
     for (const Policy& p : policies)
       if (p.state == state) return &p;
     return nullptr;
+  }
+  Backends backends_of(const Session& session) const {
+    const auto& own = session.backend ? session.backend : backend;
+    return {own ? std::vector<std::string>{*own} : backends, backends.size() > 1};
+  }
+  bool judges_by_runtime() const {
+    for (const Policy& p : policies)
+      if (p.judged_by == JudgedBy::runtime) return true;
+    return false;
   }
   // What a session becomes when it has ended in a state without a policy, and the state in which users ask for the end:
   // those of the first policy for what users asked for.

@@ -7,13 +7,17 @@ namespace {
 
 double in_seconds(Duration d) { return static_cast<double>(d.count()) / 1e6; }
 
-nlohmann::json agent_json(const AgentEvidence& agent, const Facts& facts) {
-  nlohmann::json out{{"presence", to_string(current(agent, facts.now, facts.limits))},
-                     {"source", agent.last.source},
-                     {"age_seconds", in_seconds(facts.now - agent.last.at)},
-                     {"gone_seconds", in_seconds(agent.gone_time)},
-                     {"gone_observations", agent.gone_observations},
-                     {"detail", agent.last.detail}};
+nlohmann::json record_json(const Evidence& record, const Facts& facts) {
+  return nlohmann::json{{"presence", to_string(current(record, facts.now, facts.limits))},
+          {"source", record.last.source},
+          {"age_seconds", in_seconds(facts.now - record.last.at)},
+          {"gone_seconds", in_seconds(record.gone_time)},
+          {"gone_observations", record.gone_observations},
+          {"detail", record.last.detail}};
+}
+
+nlohmann::json agent_json(const Evidence& agent, const Facts& facts) {
+  nlohmann::json out = record_json(agent, facts);
   if (!agent.last.instance.empty()) out["hub_instance"] = agent.last.instance;
   if (!agent.last.incarnation.empty()) out["incarnation"] = agent.last.incarnation;
   if (agent.suspect_since) out["suspect_seconds"] = in_seconds(facts.now - *agent.suspect_since), out["ignored_commands"] = agent.ignored;
@@ -38,6 +42,8 @@ Facts facts_of(const Binding& binding, const Observer& observer, const Tracked& 
                .agent_mapped = binding.agent_mapped,
                .hub_set = hub_set,
                .agent = observer.of(tracked.session.agent),
+               .runtime = observer.runtime_of(tracked.session),
+               .runtime_shared = observer.shares_runtime(tracked.session),
                .commands = binding.commands_table ? &tracked.commands : nullptr,
                .hold = tracked.hold ? &*tracked.hold : nullptr,
                .pool = pool,
@@ -51,6 +57,8 @@ std::string evidence_json(const Facts& facts, const Verdict& verdict) {
                      {"attempts", facts.episode.attempts}};
   if (facts.session.agent) out["agent_id"] = *facts.session.agent;
   if (facts.agent) out["agent"] = agent_json(*facts.agent, facts);
+  if (facts.session.runtime) out["runtime_id"] = *facts.session.runtime;
+  if (facts.runtime) out["runtime"] = record_json(*facts.runtime, facts);
   if (facts.policy) {
     if (facts.policy->stuck_after) out["stuck_after_seconds"] = in_seconds(*facts.policy->stuck_after);
     out["gone_after_seconds"] = in_seconds(facts.policy->gone_after);

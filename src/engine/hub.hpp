@@ -43,6 +43,15 @@ struct Delivery {
   Duration took{0};
 };
 
+// What the hub said of a session.
+struct SessionSaid {
+  SessionAnswer answer = SessionAnswer::unclear;
+  std::string runtime{};      // that it speaks of; '' = it does not say
+  bool proper = false;        // it answered, if only that it can't tell
+  bool unauthorized = false;  // it refused our credential
+  std::string detail{};       // one sentence for people where it is unclear
+};
+
 struct Dispatch {
   CommandRequest command;
   Duration not_before{0};  // from when it is handed out: command_spacing between commands to one agent
@@ -70,9 +79,10 @@ class AgentHub {
   // The longest that dispatch() may take to answer the last of `commands` that are handed out, spacing aside.
   virtual Duration longest_delivery(std::size_t commands) const = 0;
 
-  // Progress of accepted commands by the hub's command id, and of sessions; absent from the result: unknown.
+  // Progress of accepted commands by the hub's command id; absent from the result: unknown.
   virtual std::map<std::string, Profile::CommandState> command_progress(const std::vector<std::string>& command_ids) = 0;
-  virtual std::map<std::string, SessionAnswer> session_status(const std::vector<std::string>& sessions) = 0;
+  // Of each session; of none where the hub can't be asked.
+  virtual std::map<std::string, SessionSaid> session_status(const std::vector<std::string>& sessions) = 0;
 
   // Statistics since construction, for metrics.
   struct Totals { std::int64_t requests = 0, failed = 0; Duration time{0}; };

@@ -16,6 +16,7 @@ void look_at_batch(Store& store, Observer& observer, Siblings& siblings, const G
   for (const Tracked& tracked : batch)
     if (tracked.session.agent) agents.insert(*tracked.session.agent);
   observer.load(agents);
+  observer.load_runtimes(batch);
   siblings.consider(batch, false);
   for (const Tracked& tracked : batch) {
     const Facts facts = facts_of(store.binding(), observer, tracked, store.binding().hub.has_value(), at, siblings.of(tracked));
@@ -29,7 +30,7 @@ bool has_a_look(const Policy& policy) { return policy.enabled || policy.stuck_af
 
 // Of sessions that leave their agent: what the look at their state has shown, and what that at completed commands will.
 bool is_seen_elsewhere(const Seen& seen) {
-  const bool by_state = seen.facts.policy && has_a_look(*seen.facts.policy) && rules::agent_presence(seen.facts) == Presence::gone;
+  const bool by_state = rules::judged_by(seen.facts, JudgedBy::agent) && has_a_look(*seen.facts.policy) && rules::agent_presence(seen.facts) == Presence::gone;
   return by_state || seen.verdict.action == Action::finalize;
 }
 

@@ -28,7 +28,7 @@ bool needs_evidence(const Binding& binding, const Tracked& tracked, Time now) {
   if (tracked.hold && tracked.hold->until > now) return false;
   if (tracked.episode.owed != Owed::nothing || tracked.leaves) return true;
   const Policy* policy = binding.policy(tracked.session.state);
-  if (!policy || !policy->enabled) return false;
+  if (!policy || !policy->enabled || policy->judged_by != JudgedBy::agent) return false;
   return !policy->stuck_after || tracked.episode.retry_requested ||
          now - tracked.episode.entered >= *policy->stuck_after;
 }
@@ -64,16 +64,18 @@ PassEnd Pass::run(bool ask_again) {
   try {
     store_.forget_departed();
     refresh_registry();
+    if (may_ask()) observer_.look_at_runtimes();
     sweep_owed();  // first: what this pass closes is owed to agents that it has just missed
     occupied_ = store_.occupied();
     sweep_policies(Sweep::all_but_inferred_forces);
     sweep_completed();
     sweep_leaving();
     force_inferred();
-    if (ask_again && !unknown_agents_.empty() && hub_) {
+    if (ask_again && (!unknown_agents_.empty() || unknown_runtimes_) && hub_) {
       waiter_.wait(-1, store_.binding().limits.observation_spacing);
       observer_.forget(unknown_agents_);
       unknown_agents_.clear();
+      if (std::exchange(unknown_runtimes_, false) && may_ask()) observer_.look_at_runtimes();
       // The second look replaces what the first one counted.
       forces_due_ = {}, end_.scanned = 0, end_.stuck = 0;
       end_.stuck_by_state.clear();
@@ -86,7 +88,7 @@ PassEnd Pass::run(bool ask_again) {
     store_.end_pass(start_, end_);
     throw;
   }
-  if (!unknown_agents_.empty() && hub_) due_at(store_.now() + until_asked_again());
+  if ((!unknown_agents_.empty() && hub_) || unknown_runtimes_) due_at(store_.now() + until_asked_again());
   if (observer_.asked_hub()) end_.hub_up = observer_.hub_answered();
   end_.hub_unauthorized = observer_.unauthorized();
   if (hub_) {
@@ -155,7 +157,7 @@ void Pass::carry_out_plan() {
       Verdict verdict;
       verdict.rule = "operator", verdict.action = Action::reassign, verdict.reason = "rebalanced", verdict.to_agent = one.to_agent;
       verdict.text = cat({one.actor, " called rebalance_pool()"});
-      moves.push_back({&one.tracked, verdict, evidence_json(facts_of(store_.binding(), observer_, one.tracked, hub_ != nullptr, store_.now()), verdict)});
+      moves.push_back({&one.tracked, verdict, evidence_json(facts_of(store_.binding(), observer_, one.tracked, may_send(), store_.now()), verdict)});
     }
     end_.reassigned += store_.hand_over(start_, moves).closed;
     if (most_waiting_ < seconds(1)) return due_at(store_.now() + seconds(1));
@@ -204,6 +206,7 @@ void Pass::handle(std::vector<Tracked>& batch, Sweep sweep) {
   } else {
     observer_.load(agents);
   }
+  observer_.load_runtimes(batch);
   siblings_.consider(batch, may_ask());
   Batch sorted;
   for (Tracked& tracked : batch) sort_verdict(tracked, sweep, sorted);
@@ -251,8 +254,9 @@ void Pass::ask_progress(std::vector<Tracked>& batch) {
       by_command[*episode.hub_command_id] = &tracked;
     // A quarantined session is looked at about once an hour.
     const bool hourly = episode.quarantined && (store_.now() - *episode.quarantined) % hours(1) < store_.binding().limits.interval;
-    const Facts facts = facts_of(store_.binding(), observer_, tracked, true, store_.now());
-    if (hub_->profile().can_ask_session() && (hourly || wants_session_status(facts)) && !episode.session_gone)
+    const Facts facts = facts_of(store_.binding(), observer_, tracked, may_send(), store_.now());
+    const bool by_agent = !facts.policy || facts.policy->judged_by == JudgedBy::agent;
+    if (hub_->profile().can_ask_session() && by_agent && (hourly || wants_session_status(facts)) && !episode.session_gone)
       by_session[tracked.session.key] = &tracked;
   }
   const auto ids = [](const auto& map) {
@@ -272,21 +276,23 @@ void Pass::ask_progress(std::vector<Tracked>& batch) {
           tracked.episode.accepted_at.reset();
       }
   if (!by_session.empty())
-    for (auto& [key, answer] : hub_->session_status(ids(by_session))) {
+    for (auto& [key, said] : hub_->session_status(ids(by_session))) {
+      const SessionAnswer answer = said.answer;
+      if (answer == SessionAnswer::unclear) continue;
       Tracked& tracked = *by_session.at(key);
       if (tracked.episode.owed != Owed::nothing) {
         store_.settle_late(start_, tracked, answer);
       } else {
         store_.record_progress(start_, tracked, CommandProgress::unclear, answer, "");
         (answer == SessionAnswer::gone ? tracked.episode.session_gone : tracked.episode.session_running) = store_.now();
-        if (const AgentEvidence* agent = observer_.of(tracked.session.agent); agent && answer != SessionAnswer::gone) tracked.episode.incarnation = agent->last.incarnation;
+        if (const Evidence* agent = observer_.of(tracked.session.agent); agent && answer != SessionAnswer::gone) tracked.episode.incarnation = agent->last.incarnation;
       }
     }
 }
 
 void Pass::sort_verdict(Tracked& tracked, Sweep sweep, Batch& batch) {
   const Time now = store_.now();
-  const Facts facts = facts_of(store_.binding(), observer_, tracked, hub_ != nullptr, now, siblings_.of(tracked));
+  const Facts facts = facts_of(store_.binding(), observer_, tracked, may_send(), now, siblings_.of(tracked));
   Verdict verdict = judge(facts);
   if (sweep != Sweep::inferred_forces_only) siblings_.note(tracked, verdict);
   // Those whose state has a policy were counted by its own sweep.
@@ -297,6 +303,7 @@ void Pass::sort_verdict(Tracked& tracked, Sweep sweep, Batch& batch) {
       if (!tracked.episode.detected) batch.newly_stuck.push_back(&tracked);
     }
     if (verdict.rule == "agent_unknown" && tracked.session.agent) unknown_agents_.insert(*tracked.session.agent);
+    unknown_runtimes_ = unknown_runtimes_ || (verdict.rule == "runtime_unknown" && rules::has_runtime(facts) && observer_.sees_runtimes());
   }
   if (tracked.episode.incarnation.empty() && facts.agent && !facts.agent->last.incarnation.empty() && rules::agent_presence(facts) == Presence::present)
     batch.met.push_back(&tracked);
@@ -359,7 +366,7 @@ void Pass::act(Batch& batch) {
     end_.reassigned += done.closed, end_.skipped += done.skipped;
     due_at(done.budget_frees);
   }
-  if (!hub_) return;
+  if (!may_send()) return;
   // Collected over batches: the hub is waited for once, not once for each of them.
   for (Tracked* tracked : batch.retry) retries_.push_back(std::move(*tracked));
   if (retries_.size() >= most_retries) send_retries();

@@ -36,6 +36,8 @@ class Pass {
   void sweep_leaving();
   void carry_out_plan();
   void refresh_registry();
+  // A hub may know of sessions alone: no command goes to such a one.
+  bool may_send() const { return hub_ && (hub_->profile().pulls() || hub_->profile().knows_agents()); }
   // A copy whose identity is not confirmed asks nobody.
   bool may_ask() const { return start_.gates.identity_confirmed && !start_.gates.safe_mode; }
   void handle(std::vector<Tracked>&, Sweep);
@@ -64,6 +66,7 @@ class Pass {
   Duration most_waiting_{0};            // for that pace, in this pass; what is left then is left to the next one
   std::set<std::string> occupied_;      // states that sessions were in when it began
   std::set<std::string> unknown_agents_;
+  bool unknown_runtimes_ = false;       // of which the hub could have told something
   std::deque<Tracked> retries_;         // due, not yet sent
 };
 

@@ -19,7 +19,7 @@ bool Siblings::wanted(const Tracked& tracked) const {
   const Binding& binding = store_.binding();
   const Episode& episode = tracked.episode;
   if (!tracked.session.agent || tracked.leaves || episode.sent_to) return true;
-  const AgentEvidence* agent = observer_.of(tracked.session.agent);
+  const Evidence* agent = observer_.of(tracked.session.agent);
   if (!agent) return false;
   const Policy* policy = binding.policy(tracked.session.state);
   return current(*agent, store_.now(), binding.limits) == Presence::gone || agent->suspect_since || (policy && episode.attempts >= policy->max_attempts);
@@ -55,7 +55,7 @@ Siblings::Choice& Siblings::choice_of(int pool, bool may_ask) {
   else observer_.load(ids);
   const Time now = store_.now();
   std::erase_if(choice.agents, [&](const Taker& agent) {
-    const AgentEvidence* known = observer_.of(agent.id);
+    const Evidence* known = observer_.of(agent.id);
     return !known || known->suspect_since || current(*known, now, store_.binding().limits) != Presence::present;
   });
   return choice;

@@ -144,10 +144,19 @@ class Store {
 
   // Agents as the attached table has them; absent: no such row.
   virtual std::map<std::string, HeartbeatLook> agents(const std::vector<std::string>& ids) = 0;
-  virtual std::map<std::string, AgentEvidence> evidence(const std::vector<std::string>& ids) = 0;
+  virtual std::map<std::string, Evidence> evidence(const std::vector<std::string>& ids) = 0;
   // Reads, lets `next` judge, and writes under row locks: two passes at once add up instead of overwriting.
-  using NextEvidence = std::function<AgentEvidence(const std::string& id, const std::optional<AgentEvidence>& before)>;
-  virtual std::map<std::string, AgentEvidence> update_evidence(const std::vector<std::string>& ids, const NextEvidence& next) = 0;
+  using NextEvidence = std::function<Evidence(const std::string& id, const std::optional<Evidence>& before)>;
+  virtual std::map<std::string, Evidence> update_evidence(const std::vector<std::string>& ids, const NextEvidence& next) = 0;
+  // What each source says of these runtimes. Where the binding judges by them.
+  virtual std::map<std::string, std::vector<Evidence>> runtime_evidence(const std::vector<std::string>& /*runtimes*/) { return {}; }
+  // As update_evidence(), for what one source says.
+  virtual void update_runtime_evidence(const std::string& /*source*/, const std::vector<std::string>& /*runtimes*/, const NextEvidence&) {}
+  // Sessions that are judged by their runtime now, those that the hub was not asked about for longest first, at most `limit`.
+  struct Judged { std::string session, runtime; };
+  virtual std::vector<Judged> runtimes_to_ask(std::int64_t /*limit*/) { return {}; }
+  // Those of these runtimes that more than one session names which has not ended.
+  virtual std::set<std::string> shared_runtimes(const std::vector<std::string>& /*runtimes*/) { return {}; }
   // Records who answered. Since when that instance answers, without a silence of 10 minutes or more.
   virtual Time note_instance(const std::string& instance, Time now) = 0;
 

@@ -128,19 +128,20 @@ std::map<std::string, Profile::CommandState> HttpHub::command_progress(const std
   return known;
 }
 
-std::map<std::string, SessionAnswer> HttpHub::session_status(const std::vector<std::string>& ids) {
-  std::map<std::string, SessionAnswer> known;
+std::map<std::string, SessionSaid> HttpHub::session_status(const std::vector<std::string>& ids) {
+  std::map<std::string, SessionSaid> known;
   if (ids.empty() || !impl_->may_ask() || !impl_->profile.can_ask_session()) return known;
   Exchange& exchange = impl_->exchange;
   exchange.begin();
   ask_each(exchange, ids, [&](const std::string& id) { return impl_->profile.ask_session(id); },
            [&](std::size_t id, std::size_t address, const Exchange::Reply& reply) {
-             SessionAnswer answer = SessionAnswer::unclear;
-             if (reply.answered()) answer = impl_->profile.read_session(reply.response.status, reply.response.body);
-             bool proper = answer != SessionAnswer::unclear;
-             exchange.note(address, reply, proper);
-             if (proper) known[ids[id]] = answer;
-             return proper;
+             Profile::SessionState state{SessionAnswer::unclear, {}};
+             if (reply.answered() && !reply.unauthorized()) state = impl_->profile.read_session(reply.response.status, reply.response.body);
+             exchange.note(address, reply, state.proper);
+             const bool tells = state.answer != SessionAnswer::unclear;
+             std::string detail = tells ? "" : state.proper ? exchange.address(address) + " can't tell" : why_not_heard(exchange, address, reply);
+             known[ids[id]] = {state.answer, std::move(state.runtime), state.proper, reply.unauthorized(), std::move(detail)};
+             return tells;
            });
   return known;
 }

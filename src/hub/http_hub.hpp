@@ -31,7 +31,7 @@ class HttpHub final : public AgentHub {
   void dispatch(const Next&, const Done&) override;
   Duration longest_delivery(std::size_t commands) const override;
   std::map<std::string, Profile::CommandState> command_progress(const std::vector<std::string>&) override;
-  std::map<std::string, SessionAnswer> session_status(const std::vector<std::string>&) override;
+  std::map<std::string, SessionSaid> session_status(const std::vector<std::string>&) override;
   Totals totals() const override;
 
   // What one address said when asked for its agents (probe_hub and preflight).

@@ -9,6 +9,7 @@ namespace {
 
 // No agent is called like this, so that a proper answer is that it is not known.
 const char* const kNobody = "session-reconciler-probe-of-no-agent";
+const char* const kNoSession = "session-reconciler-probe-of-no-session";
 
 struct Verdict {
   bool ok = false;
@@ -21,6 +22,11 @@ Verdict read_list(const Profile& profile, const http::Response& response) {
   if (!page) return {};
   std::string count = std::to_string(page->agents.size()) + (page->next ? " agents on the first page" : " agents");
   return {true, page->hub, "answered properly: " + count};
+}
+
+Verdict read_no_session(const Profile& profile, const http::Response& response) {
+  if (!profile.read_session(response.status, response.body).proper) return {};
+  return {true, {}, "answered properly: it can't tell anything of a session that cannot exist"};
 }
 
 Verdict read_nobody(const Profile& profile, const http::Response& response) {
@@ -39,17 +45,17 @@ Duration clock_offset(Time date) {
 
 std::vector<HttpHub::Probe> probe_addresses(Exchange& exchange, const Profile& profile) {
   std::vector<HttpHub::Probe> probes(exchange.addresses());
-  bool list = profile.can_list();
+  const bool list = profile.can_list(), agents = profile.knows_agents();
   for (std::size_t address = 0; address < probes.size(); ++address) {
     probes[address] = {exchange.address(address), false, {}, "", Duration(0), {}};
     Exchange::Ask ask;
     ask.address = address;
-    ask.request = list ? profile.list_agents({}) : profile.ask_agent(kNobody);
+    ask.request = list ? profile.list_agents({}) : agents ? profile.ask_agent(kNobody) : profile.ask_session(kNoSession);
     exchange.ask(std::move(ask), [&, address](const Exchange::Reply& reply) {
       HttpHub::Probe& probe = probes[address];
       Verdict verdict;
       if (reply.answered() && !reply.unauthorized())
-        verdict = list ? read_list(profile, reply.response) : read_nobody(profile, reply.response);
+        verdict = list ? read_list(profile, reply.response) : agents ? read_nobody(profile, reply.response) : read_no_session(profile, reply.response);
       exchange.note(address, reply, verdict.ok);
       probe.ok = verdict.ok;
       probe.hub = verdict.hub;

@@ -103,6 +103,7 @@ void load_sessions(SessionsTable& table, const json& columns) {
   table.pool = of.mapped(columns, "pool");
   table.platform = of.mapped(columns, "platform");
   table.region = of.mapped(columns, "region");
+  table.backend = of.mapped(columns, "backend");
   if (columns.contains("route"))
     for (const json& name : columns.at("route")) table.route.push_back(of.named(name));
   if (columns.contains("signs"))
@@ -134,6 +135,7 @@ Policy read_policy(Rows::Row row) {
   p.user_requested = row.boolean("user_requested");
   p.no_agent = row.view("no_agent") == "close" ? NoAgent::close : NoAgent::show;
   p.infers = row.boolean("infers");
+  p.judged_by = row.view("judged_by") == "agent" ? JudgedBy::agent : row.view("judged_by") == "runtime" ? JudgedBy::runtime : JudgedBy::row;
   p.awaits = row.maybe_text("awaits").value_or("");
   p.completed_becomes = row.maybe_text("completed_becomes").value_or("");
   p.acknowledged_timeout = row.span("acknowledged_timeout");
@@ -198,7 +200,8 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
   const Rows rows = query(
       "SELECT b.*, format('%I.%I', b.schema_name, b.table_name) AS display, b.sessions::oid AS relation, b.columns::text AS columns_text, b.related::text AS related_text, b.leftover::text AS leftover_text,"
       " b.armed_system::text AS system, h.command_spacing, c.relowner, s.pass_starts[1] - s.pass_starts[2] AS distance1,"
-      " s.pass_starts[2] - s.pass_starts[3] AS distance2, s.pass_starts[3] - s.pass_starts[4] AS distance3"
+      " s.pass_starts[2] - s.pass_starts[3] AS distance2, s.pass_starts[3] - s.pass_starts[4] AS distance3,"
+      " ARRAY(SELECT k.name FROM reconciler.backend k ORDER BY k.name) AS backends"
       " FROM reconciler.binding b LEFT JOIN reconciler.hub h ON h.name = b.hub LEFT JOIN pg_class c ON c.oid = b.sessions"
       " LEFT JOIN reconciler.binding_state s USING (binding_id) WHERE b.binding_id = $1",
       {Param::integer(id)});
@@ -224,6 +227,7 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
   b.batch_size = static_cast<int>(row.integer("batch_size"));
   b.pools = row.boolean("pools");
   b.terminal_states = row.texts("terminal_states");
+  b.backend = row.maybe_text("backend"), b.backends = row.texts("backends");
 
   if (row.null("relowner"))
     throw UserError("55000", "table " + b.name + " does not exist any more",

@@ -29,7 +29,7 @@ int tell(Presence presence, const std::string& agent, const std::string& incarna
     seen.source = "event";
     seen.incarnation = incarnation;
     seen.detail = std::string(by) + " was called by " + who;
-    store.update_evidence({agent}, [&](const std::string&, const std::optional<AgentEvidence>& before) {
+    store.update_evidence({agent}, [&](const std::string&, const std::optional<Evidence>& before) {
       // Said twice it is no second observation: time gone needs looks of our own between.
       const bool again = before && presence == Presence::gone && before->last.presence == Presence::gone && before->last.source == seen.source;
       if (again) return *before;

@@ -1,6 +1,7 @@
 // explain_session(): the verdict's trace, what stands between it and the deed, and what a person can do.
 
 #include "core/json.hpp"
+#include "core/rules.hpp"
 #include "core/text.hpp"
 #include "engine/facts.hpp"
 #include "engine/look.hpp"
@@ -28,12 +29,14 @@ class Steps {
   int n_ = 0;
 };
 
-void explain_inputs(Steps& steps, const AttachedBinding& b, const Seen& seen) {
+using Said = std::map<std::string, std::vector<Evidence>>;  // of each runtime, by its sources
+
+void explain_inputs(Steps& steps, const AttachedBinding& b, const Seen& seen, const Said& sources) {
   const Session& s = seen.tracked.session;
   const auto text = [](const std::optional<std::string>& value) { return value ? "\"" + *value + "\"" : std::string("NULL"); };
   steps.add("session", s.state, "row of " + b.binding.name + ": agent " + text(s.agent) + ", runtime " + text(s.runtime) + ", created " + text(s.created) + "; in this state since " +
                                     time_cell(seen.tracked.episode.entered) + ", first seen by us at " + time_cell(seen.tracked.episode.first_seen));
-  if (const AgentEvidence* agent = seen.facts.agent)
+  if (const Evidence* agent = seen.facts.agent)
     steps.add("evidence", to_string(current(*agent, seen.facts.now, seen.facts.limits)),
               agent->last.detail + " (source " + agent->last.source + ", looked at " + time_cell(agent->last.at) + ", gone for " + span(agent->gone_time) + " over " +
                   std::to_string(agent->gone_observations) + " looks; a record older than " + span(2 * seen.facts.limits.interval) + " is unknown)");
@@ -41,6 +44,13 @@ void explain_inputs(Steps& steps, const AttachedBinding& b, const Seen& seen) {
     steps.add("evidence", "unknown", "nobody has been asked about agent " + text(s.agent) + " yet");
   else
     steps.add("evidence", "none", "the session names no agent");
+  for (const auto& [runtime, said] : sources)
+    for (const Evidence& one : said)
+      steps.add("evidence of runtime", to_string(current(one, seen.facts.now, seen.facts.limits)),
+                one.last.detail + " (source " + one.last.source + (one.backend.empty() ? "" : ", backend " + one.backend) + ", at " + time_cell(one.last.at) + ", gone for " + span(one.gone_time) + " over " +
+                    std::to_string(one.gone_observations) + " words; older than " + span(one.max_age.value_or(2 * seen.facts.limits.interval)) + " it is unknown)");
+  if (sources.empty() && rules::judged_by(seen.facts, JudgedBy::runtime))
+    steps.add("evidence of runtime", rules::has_runtime(seen.facts) ? "unknown" : "none", rules::has_runtime(seen.facts) ? "nobody has said anything about runtime " + text(s.runtime) : "the session names no runtime");
   const CommandHistory& c = seen.tracked.commands;
   const auto say = [&](const char* step, const std::optional<Command>& command) {
     if (command)
@@ -72,6 +82,7 @@ std::string request_of(const AttachedBinding& b, const Tracked& t, const Policy&
                           {Param::text(b.binding.hub)});
   if (rows.empty()) return "no hub is set";
   const Profile profile = usable_profile(rows[0].text("profile"), rows[0].text("definition"));
+  if (!profile.pulls() && !profile.knows_agents()) return "the hub knows of sessions alone";
   if (profile.pulls()) return "queued in reconciler.command for next_commands('" + *t.session.agent + "')";
   const HttpRequest request = profile.send({.command_id = t.episode.command_id.value_or("(new)"), .agent = *t.session.agent, .action = policy.retry_action, .session = t.session.key,
                                             .runtime = t.session.runtime.value_or(""), .reason = "stuck in " + t.session.state, .attempt = t.episode.attempts + 1, .payload = R"x("(as the application sent it)")x"});
@@ -84,7 +95,7 @@ void explain_deed(Steps& steps, PgStore& store, const Seen& seen) {
   const Statements statements(b.mapping);
   // What is not due yet would be written with the signs of life of that moment.
   const auto quiet_since = closes(seen.verdict) ? seen.verdict.quiet_since : std::optional(plus(seen.facts.now, -seen.facts.limits.sign_fresh_for));
-  steps.add("write", "where", "a close would write only WHERE " + statements.where_of_close(s, time_cell(quiet_since)));
+  steps.add("write", "where", "a close would write only WHERE " + statements.where_of_close(s, time_cell(quiet_since), rules::judged_by(seen.facts, JudgedBy::runtime) && rules::has_runtime(seen.facts)));
   const Policy* policy = seen.facts.policy;
   if (policy && !policy->retry_action.empty() && s.agent && b.binding.hub)
     steps.add("request", policy->retry_action, as_extension_owner([&] { return request_of(b, seen.tracked, *policy); }));
@@ -158,11 +169,12 @@ RECONCILER_SQL_FUNCTION(explain_session) {
     const Time now = database_now();
     Observer observer(store, nullptr);
     if (tracked->session.agent) observer.load({*tracked->session.agent});
+    observer.load_runtimes({*tracked});
     Siblings siblings(store, observer);
     siblings.consider({*tracked}, false);
     const Facts facts = facts_of(store.binding(), observer, *tracked, store.binding().hub.has_value(), now, siblings.of(*tracked));
     const Seen seen = look_at(store.peek().gates, *tracked, facts);
-    explain_inputs(steps, store.attached(), seen);
+    explain_inputs(steps, store.attached(), seen, rules::judged_by(facts, JudgedBy::runtime) && rules::has_runtime(facts) ? store.runtime_evidence({*tracked->session.runtime}) : Said());
     std::vector<TraceStep> trace;
     judge(facts, &trace);
     bool decided = false;

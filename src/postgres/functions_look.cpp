@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/json.hpp"
+#include "core/rules.hpp"
 #include "core/text.hpp"
 #include "engine/look.hpp"
 #include "postgres/cells.hpp"
@@ -35,9 +36,12 @@ Shown stuck_row(const AttachedBinding& b, const Seen& seen) {
   if (seen.gated.until && (!due || *due < *seen.gated.until)) due = seen.gated.until;
   // Held back by something that no time ends: there is no next time to name.
   if (seen.gated.by != Blocked::none && !seen.gated.until) due.reset();
-  const Presence presence = !t.session.agent ? Presence::none : f.agent ? current(*f.agent, f.now, f.limits) : Presence::unknown;
+  // Of what judges it.
+  const bool by_runtime = rules::judged_by(f, JudgedBy::runtime);
+  const Presence presence = by_runtime ? rules::runtime_presence(f) : rules::agent_presence(f);
+  const Evidence* evidence = by_runtime ? f.runtime : f.agent;
   return {{b.binding.name, t.session.key, t.session.state, time_cell(since), interval_cell(f.now - since), t.session.agent, std::string(to_string(presence)),
-           presence == Presence::gone ? SqlCell(interval_cell(f.agent->gone_time)) : SqlCell(), f.agent ? SqlCell(interval_cell(f.now - f.agent->last.at)) : SqlCell(),
+           presence == Presence::gone ? SqlCell(interval_cell(evidence->gone_time)) : SqlCell(), evidence ? SqlCell(interval_cell(f.now - evidence->last.at)) : SqlCell(),
            std::to_string(t.episode.attempts), f.policy && !f.policy->retry_action.empty() ? SqlCell(std::to_string(f.policy->max_attempts)) : SqlCell(),
            time_cell(t.episode.last_attempt), t.episode.last_result.empty() ? SqlCell() : SqlCell(t.episode.last_result), std::string(seen.verdict.rule),
            std::string(to_string(next)), time_cell(due), std::string(to_string(seen.blocked_by())), seen.reason()},

@@ -23,7 +23,7 @@ struct SessionsTable {
   Oid relation = 0, owner = 0;
   Column key, state;
   std::optional<Column> agent, runtime, created, entered, updated, reason, closed;
-  std::optional<Column> pool, platform, region;
+  std::optional<Column> pool, platform, region, backend;
   std::vector<Column> route;
   std::vector<Column> signs;  // of life
 };

@@ -22,7 +22,7 @@ class PullHub final : public AgentHub {
   void dispatch(const Next&, const Done&) override;
   Duration longest_delivery(std::size_t) const override { return seconds(30); }
   std::map<std::string, Profile::CommandState> command_progress(const std::vector<std::string>&) override;
-  std::map<std::string, SessionAnswer> session_status(const std::vector<std::string>&) override { return {}; }
+  std::map<std::string, SessionSaid> session_status(const std::vector<std::string>&) override { return {}; }
   Totals totals() const override { return {}; }
 
  private:

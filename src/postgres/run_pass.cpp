@@ -40,11 +40,13 @@ void leave_error(int id, Transactions& transactions, const std::string& why) {
   });
 }
 
-// The switch of outbound connections, and an identity that is not confirmed, leave the hub unasked.
+// With the switch of outbound connections off there is none, but one that is this database: what is known is pushed.
 std::unique_ptr<ConnectedHub> hub_for(const AttachedBinding& attached, Transactions& transactions, Waiter& waiter) {
   if (!attached.binding.hub) return nullptr;
   try {
-    return connect_hub(*attached.binding.hub, attached.binding, transactions, waiter);
+    auto hub = connect_hub(*attached.binding.hub, attached.binding, transactions, waiter);
+    if (!settings::outbound() && !hub->hub().profile().pulls()) return nullptr;
+    return hub;
   } catch (const http::ConfigError& e) {
     // A bad credentials file makes the hub unknown, not the pass fail: completions still close sessions.
     report(LogLevel::warning, std::string("session_reconciler: hub ") + *attached.binding.hub + ": " + e.what(), {}, e.hint);

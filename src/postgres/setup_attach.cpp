@@ -41,6 +41,7 @@ constexpr OptionSpec attach_options[] = {
     {"pool_column", OptionKind::name, "agent_pool", "the column that names the session's agent pool"},
     {"platform_column", OptionKind::name, "platform", "the column with the platform of that pool"},
     {"region_column", OptionKind::name, "region", "the column with the region of that pool"},
+    {"backend_column", OptionKind::name, "backend", "the column that names the backend where the session's runtime is"},
     {"route_columns", OptionKind::list, "none", "partition or distribution columns, repeated in the WHERE of every write"},
     {"sign_of_life_columns", OptionKind::list, "none", "columns with times at which a session was seen alive"},
     {"agents_table", OptionKind::name, "agents, in the schema of the sessions", "the table of agents, with their heartbeats"},
@@ -63,6 +64,7 @@ constexpr OptionSpec attach_options[] = {
     {"replacement_grace", OptionKind::interval, "120 s", "nothing is inferred of a session whose runtime is known for less"},
     {"guard_terminal", OptionKind::boolean, "false", "a trigger on the table keeps sessions closed that we closed"},
     {"pools", OptionKind::boolean, "false", "passes keep the registry of agents that the agents table and the hub's list name"},
+    {"backend", OptionKind::name, "none: any that is declared", "the backend where runtimes are of which no column says it"},
     {"disconnect_cleanup", OptionKind::boolean, "false", "turns the policies of running and hibernated on: an agent that stays away ends its sessions"},
     {"policies", OptionKind::object, "of the preset", "per state an object that overrides columns of reconciler.policy, or null for no policy"},
 };
@@ -160,6 +162,7 @@ int write_binding(const TableLook& table, const Preset& preset, const Options& o
       });
     }
     if (options.flag("guard_terminal")) query("UPDATE reconciler.binding SET guard_terminal = true WHERE binding_id = $1", {Param::integer(id)});
+    if (const auto backend = options.text("backend")) query("UPDATE reconciler.binding SET backend = $2 WHERE binding_id = $1", {Param::integer(id), Param::text(*backend)});
     if (options.flag("pools")) query("UPDATE reconciler.binding SET pools = true WHERE binding_id = $1", {Param::integer(id)});
     policies.insert(id);
   });
@@ -183,7 +186,7 @@ void say_policies(Findings& findings, const AttachedBinding& b) {
     const std::string spent = p.when_spent == WhenSpent::close_unconfirmed ? "; tries spent: closed unconfirmed" : p.retry_action.empty() ? "" : "; tries spent: quarantine";
     findings.push_back({"policy " + p.state, p.enabled ? "ok" : "info",
                         stuck + (p.retry_action.empty() ? "" : "agent there: " + p.retry_action + ", ") + (p.completed_becomes.empty() ? "" : p.awaits + " completed: " + p.completed_becomes + ", ") +
-                            (p.infers ? "agent gone for " + span(p.gone_after) + ": " + p.becomes + " (" + p.reason + ")" : "agent gone: only shown") + spent +
+                            (p.judged_by == JudgedBy::row ? "judged by its row alone" : p.infers ? (p.judged_by == JudgedBy::runtime ? "runtime gone for " : "agent gone for ") + span(p.gone_after) + ": " + p.becomes + " (" + p.reason + ")" : p.judged_by == JudgedBy::runtime ? "runtime gone: only shown" : "agent gone: only shown") + spent +
                             (p.enabled ? "" : "; off: such sessions are only shown"),
                         ""});
   }

@@ -67,7 +67,7 @@ void PolicyFinder::find() {
       check_ends(row);
     } catch (const UserError& e) {
       // A state that the preset knows may end otherwise here. What was asked for is refused instead.
-      if (row.asked || !row.columns.contains("awaits")) throw;
+      if (row.asked || !(row.columns.contains("awaits") || row.columns.contains("judged_by"))) throw;
       findings_.push_back({"policy " + row.state, "missing", std::string("left out: ") + e.what(), e.hint});
       continue;
     }
@@ -79,6 +79,7 @@ void PolicyFinder::find() {
 }
 
 void PolicyFinder::start_from_preset(bool records_completions) {
+  const bool backends = as_extension_owner([] { return !query("SELECT FROM reconciler.backend LIMIT 1").empty(); });
   for (const auto& [state, columns] : preset_.policies) {
     Row row{state, json::parse(columns), false};
     // Where no command is ever seen to complete, a stop that was accepted again and again has to do.
@@ -86,6 +87,7 @@ void PolicyFinder::start_from_preset(bool records_completions) {
     // Where no command is ever seen to be acknowledged, none is known not to be.
     if (preset_.streamspace && !records_completions && row.columns["retry_action"] == json("start_session")) row.columns["retry_action"] = nullptr;
     if (options_.flag("disconnect_cleanup") && row.columns["reason"] == "agent_disconnected") row.columns["enabled"] = true;
+    if (row.columns.value("judged_by", "agent") == "runtime" && backends) row.columns["enabled"] = true;
     rows_.push_back(std::move(row));
   }
 }

@@ -243,6 +243,36 @@ void check_late_return(Findings& out, const std::string& prefix, int id) {
       "Give the profile a request ask_session, or UPDATE reconciler.policy SET late_return = 'keep_terminated' WHERE binding_id = " + std::to_string(id) + ".");
 }
 
+// A policy that judges by runtimes does nothing where nobody says anything of them.
+void check_runtimes(Findings& out, const std::string& prefix, const AttachedBinding& b) {
+  std::string states;
+  for (const Policy& policy : b.binding.policies)
+    if (policy.enabled && policy.judged_by == JudgedBy::runtime) states += (states.empty() ? "" : ", ") + policy.state;
+  if (states.empty()) return;
+  if (!b.mapping.sessions.runtime) return add(out, prefix + "runtimes", "warn", "sessions in " + states + " are judged by their runtime, and no column names it: they are shown, never closed", "Attach again with option \"runtime_column\".");
+  const Rows rows = as_extension_owner([&] {
+    return query("SELECT count(DISTINCT source) AS sources, max(observed_at) AS newest, string_agg(DISTINCT source, ', ' ORDER BY source) AS names, (SELECT d.definition ? 'ask_session' FROM reconciler.hub h JOIN reconciler.hub_profile d ON d.name = h.profile WHERE h.name = $2) AS asked"
+                 " FROM reconciler.runtime_evidence WHERE binding_id = $1 AND presence <> 'unknown'", {Param::integer(b.binding.id), Param::text(b.binding.hub)});
+  });
+  const Rows::Row row = rows[0];
+  const auto newest = row.maybe_time("newest");
+  const bool asks = row.maybe_boolean("asked").value_or(false) && settings::outbound();
+  if (!newest && asks) return add(out, prefix + "runtimes", "ok", "the hub is asked about sessions in " + states);
+  const Rows limits = as_extension_owner([] { return query("SELECT max(max_age) AS longest FROM reconciler.evidence_source"); });
+  const Duration longest = std::max(limits[0].maybe_span("longest").value_or(Duration(0)), 2 * b.binding.limits.interval);
+  const bool fresh = newest && elapsed(*newest, database_now()) <= longest;
+  add(out, prefix + "runtimes", fresh ? "ok" : "warn",
+      "sessions in " + states + " are judged by their runtime; " + (newest ? "last said something of one: " + row.text("names") + ", the newest at " + instant(*newest) : std::string("nobody says anything of any, so that nothing is done")),
+      fresh ? "" : "report_evidence() and report_inventory() push what is known; a hub whose profile has ask_session is asked.");
+}
+
+// Lists of all that is there that wait for a person.
+void check_inventories(Findings& out) {
+  for (Rows::Row row : as_extension_owner([] { return query("SELECT * FROM reconciler.inventory WHERE state = 'rejected' ORDER BY inventory_id"); }))
+    add(out, "inventory of " + row.text("source") + (row.text("scope").empty() ? "" : "/" + row.text("scope")), "fail", "rejected at " + instant(row.time("received_at")) + ": " + row.text("why"),
+        "If it is right: SELECT accept_inventory(" + std::to_string(row.integer("inventory_id")) + ", 'reason').");
+}
+
 // What a restore that failed half-way, or a table that was replaced, has left.
 void check_guards(Findings& out) {
   for (Rows::Row row : as_extension_owner([&] {
@@ -270,6 +300,7 @@ void check_table(Findings& out, int id) {
     check_states(out, prefix, id);
     check_reasons(out, prefix, id);
     check_late_return(out, prefix, id);
+    check_runtimes(out, prefix, binding);
     if (!binding.guard_terminal) add(out, prefix + "guard", "ok", "off: an agent that comes back late may write a session that was closed");
     for (const Finding& f : table_findings(binding, look_at(static_cast<Oid>(rows[0].integer("oid")))))
       add(out, prefix + f.item, f.status == "info" ? "ok" : f.status == "missing" ? "warn" : f.status, f.detail, f.hint);
@@ -286,6 +317,7 @@ RECONCILER_SQL_FUNCTION(preflight) {
   const bool fits = check_version(findings);
   check_worker(findings, !ids.empty());
   check_hubs(findings);
+  if (fits) check_inventories(findings);
   check_events(findings);
   if (ids.empty()) add(findings, "attached tables", "warn", "none", "SELECT * FROM attach_sessions('schema.table').");
   if (fits) check_guards(findings);

@@ -24,7 +24,8 @@ std::vector<WantedColumn> session_columns(std::vector<const char*> agent, std::v
           {.role = "closed", .names = {"terminated_at"}, .use = ColumnUse::instant, .written = true, .without = closing_advice},
           {.role = "pool", .names = of_pools("agent_pool"), .use = ColumnUse::words, .written = true},
           {.role = "platform", .names = of_pools("platform"), .use = ColumnUse::words, .written = true},
-          {.role = "region", .names = of_pools("region"), .use = ColumnUse::words, .written = true}};
+          {.role = "region", .names = of_pools("region"), .use = ColumnUse::words, .written = true},
+          {.role = "backend", .names = of_pools("backend")}};
 }
 
 WantedTable agents() {
@@ -103,7 +104,18 @@ const char* const waking =
     R"({"enabled": true, "stuck_after": "10 min", "gone_after": "10 min", "becomes": "terminated", "reason": "agent_unavailable", "infers": false,
         "user_requested": false, "no_agent": "show", "retry_action": null, "awaits": "wake_session", "completed_becomes": "running", "when_spent": "quarantine"})";
 
-const std::vector<std::pair<const char*, const char*>> agent_policies = {{"terminating", terminating}, {"running", lost_agent}, {"hibernated", lost_agent},
+// Without an agent: what it comes back to is there or not, wherever that is.
+const char* const suspended =
+    R"({"enabled": false, "stuck_after": null, "gone_after": "10 min", "becomes": "gone", "reason": "runtime_gone", "judged_by": "runtime",
+        "user_requested": false, "no_agent": "show", "retry_action": null, "when_spent": "quarantine"})";
+
+using Policies = std::vector<std::pair<const char*, const char*>>;
+Policies with(Policies policies, const char* state, const char* columns) {
+  policies.emplace_back(state, columns);
+  return policies;
+}
+
+const Policies agent_policies = {{"terminating", terminating}, {"running", lost_agent}, {"hibernated", lost_agent},
                                                                          {"pending", starting},        {"starting", starting},
                                                                          {"hibernating", hibernating}, {"waking", waking}};
 
@@ -122,7 +134,7 @@ const std::vector<Preset>& presets() {
        .keys = {},
        .related = {agents(), commands(), audit(""), connections()},
        .terminal_states = {"terminated", "failed", "gone", "deleted"},
-       .policies = agent_policies,
+       .policies = with(agent_policies, "suspended", suspended),
        .leftover = "{}"},
       {.name = "streamspace",
        .columns = session_columns({"agent_id"}, {}, {"created_at"}, {"updated_at"},

@@ -116,7 +116,7 @@ std::string Statements::session_list(const std::string& alias) const {
                                 as_text(alias, t.agent) + " AS agent",    as_text(alias, t.runtime) + " AS runtime",
                                 as_text(alias, t.created) + " AS created", instant(alias, t.entered) + " AS entered",
                                 as_text(alias, t.entered) + " AS age",
-                                sign(alias) + " AS sign"};
+                                sign(alias) + " AS sign",                 as_text(alias, t.backend) + " AS backend"};
   for (std::size_t i = 0; i < t.route.size(); ++i) list.push_back(as_text(alias, t.route[i]) + " AS route" + std::to_string(i));
   return join(list, ", ");
 }
@@ -329,6 +329,20 @@ std::string Statements::pools() const {
          " AS region FROM " + t.qualified + " AS s WHERE " + in("s", t.key) + " = " + any_read("$1::text[]", t.key);
 }
 
+std::string Statements::shared_runtimes() const {
+  const Column& runtime = *m_.sessions.runtime;
+  return "SELECT " + as_text("s", runtime) + " AS runtime FROM " + m_.sessions.qualified + " AS s WHERE " + in("s", runtime) + " = " + any_read("$1::text[]", runtime) + " AND " + not_ended() +
+         " GROUP BY 1 HAVING count(*) > 1";
+}
+
+std::string Statements::named_runtimes(const std::vector<std::string>& states) const {
+  const SessionsTable& t = m_.sessions;
+  std::vector<std::string> words;
+  for (const std::string& state : states) words.push_back(word(state, t.state));
+  return "SELECT " + as_text("s", t.key) + " AS key, " + as_text("s", *t.runtime) + " AS runtime FROM " + t.qualified + " AS s WHERE " + in("s", t.state) + " IN (" + join(words, ", ") + ") AND " +
+         in("s", *t.runtime) + " IS NOT NULL AND ($1::text IS NULL OR " + in("s", t.key) + " > " + read("$1::text", t.key) + ") ORDER BY " + in("s", t.key) + " LIMIT $2::bigint";
+}
+
 std::string Statements::count_watched() const {
   std::vector<std::string> words;
   for (const std::string& state : m_.watched_states) words.push_back(word(state, m_.sessions.state));
@@ -452,7 +466,13 @@ std::string Statements::compare_and_set(const std::vector<std::string>& set, con
          image("s", touched) + " AS after";
 }
 
-std::string Statements::close() const {
+// The inner table has the same alias: it hides the outer one.
+std::string Statements::is_alone() const {
+  const SessionsTable& t = m_.sessions;
+  return " AND " + in("s", *t.runtime) + " NOT IN (SELECT " + in("s", *t.runtime) + " FROM " + t.qualified + " AS s WHERE " + in("s", *t.runtime) + " IS NOT NULL AND " + not_ended() + " GROUP BY 1 HAVING count(*) > 1)";
+}
+
+std::string Statements::close(bool alone) const {
   const SessionsTable& t = m_.sessions;
   std::vector<std::string> set{quote_identifier(t.state.name) + " = " + cast("t.becomes", t.state)};
   // A session that got where it was going has not ended.
@@ -462,7 +482,7 @@ std::string Statements::close() const {
   if (t.reason) when_it_ends(*t.reason, cast("t.reason", *t.reason));
   if (t.closed) when_it_ends(*t.closed, at(*t.closed, "$8"));
   if (t.updated) set.push_back(quote_identifier(t.updated->name) + " = " + at(*t.updated, "$8"));
-  return compare_and_set(set, written(), "$6::text[], $7::text[], $9::timestamptz[]", "becomes, reason, quiet_since", 10, shows_signs() ? quiet("t.quiet_since") : "");
+  return compare_and_set(set, written(), "$6::text[], $7::text[], $9::timestamptz[]", "becomes, reason, quiet_since", 10, (shows_signs() ? quiet("t.quiet_since") : "") + (alone ? is_alone() : ""));
 }
 
 // When a row was changed; not where that is from when its state counts.
@@ -534,11 +554,11 @@ std::string Statements::audit() const {
          " WHERE $8::text IS NOT NULL AND $9::timestamptz IS NOT NULL AND $10::text IS NOT NULL";
 }
 
-std::string Statements::where_of_close(const Session& session, const std::optional<std::string>& quiet_since) const {
+std::string Statements::where_of_close(const Session& session, const std::optional<std::string>& quiet_since, bool alone) const {
   const auto literal = [](const std::optional<std::string>& value) { return value ? quote_literal(*value) : std::string("NULL"); };
   Compared values{quote_literal(session.key), quote_literal(session.state), literal(session.agent), literal(session.runtime), literal(session.created), {}};
   for (const auto& value : session.route) values.route.push_back(literal(value));
-  return predicate(values) + (quiet_since && shows_signs() ? quiet(quote_literal(*quiet_since)) : "");
+  return predicate(values) + (quiet_since && shows_signs() ? quiet(quote_literal(*quiet_since)) : "") + (alone ? is_alone() : "");
 }
 
 }  // namespace reconciler

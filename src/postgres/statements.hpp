@@ -70,6 +70,11 @@ class Statements {
   // $1 keys, $2 pools that are kept for them elsewhere. Sessions that have not ended, by columns state, agent, pool, platform,
   // region, kept; and how many, n.
   std::string population() const;
+  // $1 runtimes; column runtime: those that more than one session names which has not ended. Reads the whole table where no
+  // index is on that column.
+  std::string shared_runtimes() const;
+  // $1 key of the cursor or NULL, $2 limit. Sessions in these states that name a runtime; columns key, runtime.
+  std::string named_runtimes(const std::vector<std::string>& states) const;
   std::string count_watched() const;
   // $1 states, $2 their thresholds (text[] of interval), $3 threshold of all others, $4 now. Columns: state, n, since
   // (timestamptz: of the oldest), over. One row per state; reads the whole table.
@@ -86,7 +91,8 @@ class Statements {
 
   // Compare and set. $1 keys, $2 states, $3 agents, $4 runtimes, $5 createds, $6 new states, $7 reasons, $8 at
   // (timestamptz), $9 no sign of life after (timestamptz[]), then one text[] per route column. Columns: key, before, after (json).
-  std::string close() const;
+  // `alone`: only rows whose runtime no other session names that has not ended.
+  std::string close(bool alone) const;
   // Compare and set. $1 to $5 as in close(), $6 new agents, $7 their pools, $8 platforms and $9 regions, written where the row
   // says nothing, $10 at, then one text[] per route column. Columns: key, before, after.
   std::string reassign() const;
@@ -101,9 +107,9 @@ class Statements {
 
   // The WHERE of close() for one session, with its values, and the time after which a sign of life speaks against it:
   // for explain_session().
-  std::string where_of_close(const Session&, const std::optional<std::string>& quiet_since) const;
+  std::string where_of_close(const Session&, const std::optional<std::string>& quiet_since, bool alone) const;
 
-  static constexpr int session_columns = 8;  // key, state, agent, runtime, created, entered, age, sign; then the route
+  static constexpr int session_columns = 9;  // key, state, agent, runtime, created, entered, age, sign, backend; then the route
 
  private:
   std::string session_list(const std::string& alias) const;
@@ -118,6 +124,7 @@ class Statements {
   std::string compare_and_set(const std::vector<std::string>& set, const std::vector<Column>& touched, const std::string& arrays, const std::string& names, std::size_t route,
                               const std::string& besides = {}) const;
   std::string not_ended() const;
+  std::string is_alone() const;
   bool shows_signs() const;
   std::string sign(const std::string& alias) const;
   std::string quiet(const std::string& since) const;

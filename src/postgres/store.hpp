@@ -4,6 +4,7 @@
 //   store_scan.cpp      sessions, with their commands
 //   store_episodes.cpp  their episodes
 //   store_evidence.cpp  agents, evidence, the hub's instances
+//   store_runtimes.cpp  runtimes that sessions are judged by
 //   store_attempts.cpp  claim, record, progress, quarantine
 //   store_finish.cpp    close with event and audit; what would be done
 //   store_brake.cpp     the budget of forces
@@ -47,6 +48,9 @@ inline constexpr const char* no_tries_yet =
     " last_attempt = NULL, last_result = '', unreachable_since = NULL, quarantined = NULL, write_failed = NULL, write_error = '', write_locked = NULL, session_gone = NULL,"
     " retry_requested = NULL, last_command_seen = NULL, last_would = '', incarnation = '', session_running = NULL, start_failed = NULL, sent_to = NULL, siblings = 0, handover_failed = NULL";
 
+// SQL: how old a record may be that `source` pushed and `stated`; NULL: as one of our own looks.
+std::string max_age_of(const std::string& source, const std::string& stated);
+
 class PgStore final : public Store {
  public:
   PgStore(AttachedBinding binding, TransactionMode mode, Rights rights = Rights::owner)
@@ -82,12 +86,20 @@ class PgStore final : public Store {
   // The same, locked until the transaction ends.
   std::optional<Session> lock(const std::string& typed);
 
+  // Whom a list of agents speaks of: those that it names, and those that we know or that sessions name. Each with itself.
+  std::map<std::string, std::string> agents_to_tell(const std::set<std::string>& named);
+  // Runtimes of sessions that are judged by them, each with itself, or with the key of a session that names it.
+  std::map<std::string, std::string> runtimes_judged(bool by_session);
   // Whether anything but what was told by functions names the agent.
   bool knows(const std::string& agent);
 
   std::map<std::string, HeartbeatLook> agents(const std::vector<std::string>& ids) override;
-  std::map<std::string, AgentEvidence> evidence(const std::vector<std::string>& ids) override;
-  std::map<std::string, AgentEvidence> update_evidence(const std::vector<std::string>& ids, const NextEvidence&) override;
+  std::map<std::string, Evidence> evidence(const std::vector<std::string>& ids) override;
+  std::map<std::string, Evidence> update_evidence(const std::vector<std::string>& ids, const NextEvidence&) override;
+  std::map<std::string, std::vector<Evidence>> runtime_evidence(const std::vector<std::string>& runtimes) override;
+  void update_runtime_evidence(const std::string& source, const std::vector<std::string>& runtimes, const NextEvidence&) override;
+  std::vector<Judged> runtimes_to_ask(std::int64_t limit) override;
+  std::set<std::string> shared_runtimes(const std::vector<std::string>& runtimes) override;
   Time note_instance(const std::string& instance, Time now) override;
 
   std::vector<Claim> claim(const PassStart&, const std::vector<const Tracked*>&, Duration lease) override;
@@ -140,7 +152,9 @@ class PgStore final : public Store {
   void begin_episodes(const std::vector<const Tracked*>&, Time at);
   void count_stuck(const std::map<std::string, double>& by_state, double lag_seconds);
   void note_acted();
-  std::map<std::string, AgentEvidence> read_evidence(const std::vector<std::string>& ids, bool lock);
+  std::map<std::string, Evidence> read_evidence(const std::vector<std::string>& ids, bool lock);
+  std::map<std::string, std::vector<Evidence>> read_runtime_evidence(const std::vector<std::string>& runtimes);
+  void forget_runtimes(Time at);
   Gates gates(Time now);
   // A pause or another mode stops a pass that runs already. Inside a transaction, as the extension's owner.
   bool still_allowed(bool proven);
@@ -182,6 +196,7 @@ class PgStore final : public Store {
   void keep_starts(const std::vector<std::optional<std::string>>& keys);
   void settle_accepted(const PassStart&, const std::vector<const Attempt*>&, Time at);
   void spare_the_present(const std::vector<const Closing*>&, std::set<std::string>& spared);
+  void spare_present_runtimes(const std::vector<const Closing*>&, std::set<std::string>& spared, Time at);
   std::int64_t spend(std::int64_t wanted, Budget, Time now, std::optional<Time>& frees);
   void give_back(std::int64_t unused, Budget, Time now);
   void set_aside(const PassStart&, const Tracked&, Verdict, const std::string& rested_on, const PostgresError&);

@@ -16,6 +16,14 @@ std::string dump(const json& value) { return value.dump(-1, ' ', false, json::er
 
 const char* kind_of(const Verdict& verdict) { return verdict.action == Action::finalize ? "finalize" : "force"; }
 
+constexpr std::string_view runtime_gone = "runtime_gone";  // the rule
+
+// What a note is called: of something that would be done, or that speaks against what the row says.
+std::string noted_as(const Verdict& verdict) {
+  if (verdict.action != Action::wait) return std::string("would_") + to_string(verdict.action);
+  return verdict.rule == "runtime_shared" ? "shared_runtime" : "contradiction";
+}
+
 // A hold that was committed while a closing was under way: it is taken back and made again without it.
 struct HeldMeanwhile {};
 
@@ -151,7 +159,7 @@ std::vector<const Closing*> PgStore::allowed_now(const PassStart& pass, const st
     Texts keys;
     for (const Closing* closing : closings) keys.push_back(closing->tracked->session.key);
     std::set<std::string> spared = held(keys, at);
-    if (budget != Budget::none) spare_the_present(closings, spared);
+    if (budget != Budget::none) spare_the_present(closings, spared), spare_present_runtimes(closings, spared, at);
     std::int64_t left = spend(static_cast<std::int64_t>(closings.size() - spared.size()), budget, at, done.budget_frees);
     for (const Closing* closing : closings)
       if (left > 0 && !spared.contains(closing->tracked->session.key)) wanted.push_back(closing), --left;
@@ -176,7 +184,8 @@ std::map<std::string, PgStore::Image> PgStore::write_theirs(const PassStart& pas
                             Param::texts(becomes), Param::texts(reasons), Param::time(at), Param::times(quiet_since)};
   for (const Texts& route : routes) params.push_back(Param::texts(route));
   std::map<std::string, Image> images;
-  const Rows rows = query_batch(sql_.close(), std::span<const Param>(params));
+  const bool alone = std::any_of(wanted.begin(), wanted.end(), [](const Closing* closing) { return closing->verdict.rule == runtime_gone; });
+  const Rows rows = query_batch(sql_.close(alone), std::span<const Param>(params));
   for (Rows::Row row : rows)
     if (!images.emplace(row.text("key"), Image{row.jsonb("before"), row.jsonb("after")}).second) throw two_rows();
   if (rows.affected() != images.size()) throw two_rows();
@@ -236,6 +245,21 @@ void PgStore::spare_the_present(const std::vector<const Closing*>& closings, std
     if (c->tracked->session.agent && present.contains(*c->tracked->session.agent)) spared.insert(c->tracked->session.key);
 }
 
+// Nor may anybody have seen its runtime since.
+void PgStore::spare_present_runtimes(const std::vector<const Closing*>& closings, std::set<std::string>& spared, Time at) {
+  std::vector<const Session*> judged;
+  std::vector<std::string> ids;
+  for (const Closing* c : closings)
+    if (c->verdict.rule == runtime_gone) judged.push_back(&c->tracked->session), ids.push_back(*judged.back()->runtime);
+  if (ids.empty()) return;
+  const auto said = read_runtime_evidence(ids);
+  for (const Session* session : judged) {
+    const auto found = said.find(*session->runtime);
+    const auto together = found == said.end() ? std::nullopt : combine(found->second, b_.binding.backends_of(*session), at, b_.binding.limits);
+    if (!together || current(*together, at, b_.binding.limits) != Presence::gone || together->gone_time < b_.binding.policy(session->state)->gone_after) spared.insert(session->key);
+  }
+}
+
 void PgStore::note_would(const PassStart& pass, const std::vector<Closing>& closings) {
   transactions_.run("noting what would be done", [&] {
     ours([&] {
@@ -243,7 +267,7 @@ void PgStore::note_would(const PassStart& pass, const std::vector<Closing>& clos
       Texts keys, marks;
       for (const Closing& c : closings) {
         keys.push_back(c.tracked->session.key), marks.push_back(std::string(c.verdict.rule) + " " + to_string(c.verdict.action));
-        events.push_back({.session = c.tracked->session.key, .kind = c.verdict.action == Action::wait ? "contradiction" : std::string("would_") + to_string(c.verdict.action), .from_state = c.tracked->session.state,
+        events.push_back({.session = c.tracked->session.key, .kind = noted_as(c.verdict), .from_state = c.tracked->session.state,
                           .to_state = c.verdict.becomes.empty() ? std::nullopt : std::optional(c.verdict.becomes), .reason = c.verdict.reason.empty() ? std::nullopt : std::optional(c.verdict.reason),
                           .rule = std::string(c.verdict.rule), .evidence = c.evidence, .before = {}, .after = {}});
       }

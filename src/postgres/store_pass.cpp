@@ -164,8 +164,8 @@ void PgStore::end_pass(const PassStart& start, const PassEnd& end) {
       const bool none = unserved == Duration(0);
       const Rows was = query("WITH was AS (SELECT binding_id, unserved_scans FROM reconciler.binding_state WHERE binding_id = $1)"
             " UPDATE reconciler.binding_state s SET last_pass_at = $2, last_pass_took = $3 - $2, last_success_at = CASE WHEN $4 = '' THEN $3 ELSE last_success_at END,"
-            " last_scanned = $5, last_acted = $6, last_error = $4, next_due = $7, stuck = CASE WHEN $4 = '' THEN $8 ELSE stuck END, hub_up = coalesce($9, hub_up),"
-            " hub_unknown_since = CASE WHEN $9 THEN NULL WHEN NOT $9 THEN coalesce(hub_unknown_since, $3) ELSE hub_unknown_since END,"
+            " last_scanned = $5, last_acted = $6, last_error = $4, next_due = $7, stuck = CASE WHEN $4 = '' THEN $8 ELSE stuck END, hub_up = coalesce($9, CASE WHEN $13 THEN hub_up END),"
+            " hub_unknown_since = CASE WHEN $9 THEN NULL WHEN NOT $9 THEN coalesce(hub_unknown_since, $3) WHEN $13 THEN hub_unknown_since END,"
             " hub_unauthorized = CASE WHEN $9 IS NULL THEN hub_unauthorized ELSE $10 END, unserved_scans = $11, no_pass_before = $12"
             " FROM was WHERE s.binding_id = was.binding_id RETURNING was.unserved_scans,"
             // Events ascend by id and time alike.
@@ -173,7 +173,7 @@ void PgStore::end_pass(const PassStart& start, const PassEnd& end) {
             " EXISTS (SELECT FROM reconciler.command) AS commands, (SELECT e.at FROM reconciler.event e ORDER BY e.id LIMIT 1) AS oldest_event",
             {Param::integer(b_.binding.id), Param::time(start.now), Param::time(at), Param::text(valid_text(end.error, 1000)), Param::integer(end.scanned), Param::integer(acted),
              Param::time(end.next_due), Param::jsonb(std::string_view(stuck_text)), Param::boolean(end.hub_up), Param::boolean(end.hub_unauthorized),
-             Param::interval(none ? std::nullopt : std::optional(unserved)), Param::time(none ? std::nullopt : std::optional(at + rest))});
+             Param::interval(none ? std::nullopt : std::optional(unserved)), Param::time(none ? std::nullopt : std::optional(at + rest)), Param::boolean(settings::outbound())});
       if (rest > usual && !was.empty() && 50 * was[0].maybe_span(0).value_or(Duration(0)) <= usual)
         report(LogLevel::log, "session_reconciler: scans of " + b_.binding.name + " that no index serves took " + span(unserved) + ": the worker rests for " + span(rest) + " after each pass", {},
                "preflight() names the missing indexes.");
@@ -183,6 +183,7 @@ void PgStore::end_pass(const PassStart& start, const PassEnd& end) {
         count(b_.binding.id, "reconciler_hub_request_seconds_sum", "", static_cast<double>(end.hub_time.count()) / 1e6);
       }
       if (!was.empty()) tidy(b_.binding.id, was[0], at);
+      if (b_.binding.judges_by_runtime()) forget_runtimes(at);
       query("WITH witness AS (DELETE FROM reconciler.pass_witness WHERE pass_id = $1) DELETE FROM reconciler.pass WHERE pass_id = $1", {Param::integer(start.pass_id)});
     });
   });

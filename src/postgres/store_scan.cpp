@@ -15,6 +15,8 @@ Session read_session(Rows::Row row, std::size_t route) {
   // An empty agent id names nobody, whatever the column says.
   if (s.agent && s.agent->empty()) s.agent.reset();
   s.entered = row.maybe_time("entered"), s.sign = row.maybe_time("sign");
+  s.backend = row.maybe_text("backend");
+  if (s.backend && s.backend->empty()) s.backend.reset();
   for (std::size_t i = 0; i < route; ++i) s.route.push_back(row.maybe_text(static_cast<int>(Statements::session_columns + i)));
   return s;
 }

@@ -66,6 +66,7 @@ CREATE TABLE reconciler.binding (
   brake_pace          integer NOT NULL DEFAULT 50 CHECK (brake_pace > 0),
   guard_terminal      boolean NOT NULL DEFAULT false,
   pools               boolean NOT NULL DEFAULT false,
+  backend             text CHECK (backend <> ''),
   CONSTRAINT paused_by_somebody CHECK ((paused_at IS NULL) = (paused_by IS NULL))
 );
 COMMENT ON TABLE reconciler.binding IS 'Attached sessions tables: mapping, hub, mode and limits. Written by attach_sessions(), edited by a DBA.';
@@ -77,7 +78,7 @@ COMMENT ON COLUMN reconciler.binding.preset IS 'Preset that the defaults came fr
 COMMENT ON COLUMN reconciler.binding.hub IS 'Hub to ask; NULL: none, evidence is unknown.';
 COMMENT ON COLUMN reconciler.binding.mode IS 'observe: nothing is sent or written; enforce; off: not looked at; broken: set by the pass, mode_reason says why.';
 COMMENT ON COLUMN reconciler.binding.mode_reason IS 'Why it is in this mode.';
-COMMENT ON COLUMN reconciler.binding.columns IS 'Which column is what: key, state, agent, runtime, created, entered, updated, reason, closed, pool, platform, region, route and signs (lists).';
+COMMENT ON COLUMN reconciler.binding.columns IS 'Which column is what: key, state, agent, runtime, created, entered, updated, reason, closed, pool, platform, region, backend, route and signs (lists).';
 COMMENT ON COLUMN reconciler.binding.related IS 'Related tables and their columns: agents, commands, audit, connections.';
 COMMENT ON COLUMN reconciler.binding.leftover IS 'What a forced session may leave behind: templates for resources, cleanup, user_data.';
 COMMENT ON COLUMN reconciler.binding.terminal_states IS 'States in which a session has ended.';
@@ -106,6 +107,7 @@ COMMENT ON COLUMN reconciler.binding.sign_ceiling IS 'Once the end of a session 
 COMMENT ON COLUMN reconciler.binding.replacement_grace IS 'Nothing is inferred of a session whose runtime we have known for less.';
 COMMENT ON COLUMN reconciler.binding.guard_terminal IS 'A trigger on the table keeps sessions closed that we closed; off: none. Made and removed as this is written.';
 COMMENT ON COLUMN reconciler.binding.pools IS 'Its sessions belong to pools of agents: another agent of the pool takes over from one that is gone. Turned on by migrate_to_pools().';
+COMMENT ON COLUMN reconciler.binding.backend IS 'Backend in which the runtimes of its sessions are, where no column says so; NULL: in any that is declared.';
 -- What a person reads who broke one: see reconciler.check_row().
 COMMENT ON CONSTRAINT time_zone_is_known ON reconciler.binding IS 'Names are in the view pg_timezone_names, for instance Europe/Berlin.';
 COMMENT ON CONSTRAINT paused_by_somebody ON reconciler.binding IS 'pause_reconciler() and unpause_reconciler() write both.';
@@ -135,6 +137,7 @@ CREATE TABLE reconciler.policy (
   completed_becomes text,
   acknowledged_timeout interval NOT NULL DEFAULT '10 min' CHECK (acknowledged_timeout BETWEEN '0' AND '365 days'),
   late_return       text NOT NULL DEFAULT 'keep_terminated' CHECK (late_return IN ('keep_terminated', 'readopt')),
+  judged_by         text NOT NULL DEFAULT 'agent' CHECK (judged_by IN ('agent', 'runtime', 'row')),
   PRIMARY KEY (binding_id, state),
   CONSTRAINT becomes_another_state CHECK (becomes <> state),
   CONSTRAINT force_not_before_stuck CHECK (gone_after >= stuck_after),
@@ -142,7 +145,8 @@ CREATE TABLE reconciler.policy (
   CONSTRAINT close_unconfirmed_needs_user_request CHECK (when_spent = 'quarantine' OR user_requested),
   CONSTRAINT completed_becomes_another_state CHECK (completed_becomes <> state),
   CONSTRAINT start_is_sent_where_awaited CHECK (retry_action IS DISTINCT FROM 'start_session' OR awaits IS NOT DISTINCT FROM 'start_session'),
-  CONSTRAINT readopt_where_no_user_asked CHECK (late_return = 'keep_terminated' OR NOT user_requested)
+  CONSTRAINT readopt_where_no_user_asked CHECK (late_return = 'keep_terminated' OR NOT user_requested),
+  CONSTRAINT sent_where_agents_judge CHECK (judged_by = 'agent' OR retry_action IS NULL)
 );
 COMMENT ON TABLE reconciler.policy IS 'One row per binding and watched state: thresholds, retries, what an orphan becomes. Edit with UPDATE; the next pass obeys.';
 COMMENT ON COLUMN reconciler.policy.binding_id IS 'Whose policy.';
@@ -169,6 +173,7 @@ COMMENT ON COLUMN reconciler.policy.awaits IS 'Command that such a session waits
 COMMENT ON COLUMN reconciler.policy.completed_becomes IS 'State that is written when that command is proven to have completed; NULL: the session is shown.';
 COMMENT ON COLUMN reconciler.policy.acknowledged_timeout IS 'A start that its agent acknowledged so long ago has failed.';
 COMMENT ON COLUMN reconciler.policy.late_return IS 'A session that was closed because its agent was gone, and the agent comes back: keep_terminated sends it a stop; readopt puts the session back if the hub says that it still runs, as far as its profile can ask.';
+COMMENT ON COLUMN reconciler.policy.judged_by IS 'Whose absence closes: agent; runtime: of what the session runs in, whatever its agent does; row: nobody is asked, what stands in the database is proof enough.';
 COMMENT ON CONSTRAINT becomes_another_state ON reconciler.policy IS 'Let becomes be the state in which such a session has ended.';
 COMMENT ON CONSTRAINT force_not_before_stuck ON reconciler.policy IS 'Make gone_after at least as long as stuck_after: a session would else be closed before it is stuck.';
 COMMENT ON CONSTRAINT retry_cap_not_below_base ON reconciler.policy IS 'Make retry_cap at least as long as retry_base.';
@@ -176,6 +181,25 @@ COMMENT ON CONSTRAINT close_unconfirmed_needs_user_request ON reconciler.policy 
 COMMENT ON CONSTRAINT completed_becomes_another_state ON reconciler.policy IS 'Let completed_becomes be the state that such a session goes on to.';
 COMMENT ON CONSTRAINT start_is_sent_where_awaited ON reconciler.policy IS 'A start is sent again only where one is awaited: set awaits to start_session, or let retry_action be stop_session or NULL.';
 COMMENT ON CONSTRAINT readopt_where_no_user_asked ON reconciler.policy IS 'What a user asked to end is not taken back: choose keep_terminated.';
+COMMENT ON CONSTRAINT sent_where_agents_judge ON reconciler.policy IS 'A command goes to an agent that is there: let judged_by be agent, or retry_action NULL.';
+
+CREATE TABLE reconciler.backend (
+  name           text PRIMARY KEY CHECK (name <> ''),
+  supports_pause boolean NOT NULL
+);
+COMMENT ON TABLE reconciler.backend IS 'Where runtimes are, and what that can do. Written by declare_backend().';
+COMMENT ON COLUMN reconciler.backend.name IS 'As the sessions'' backend column, a binding or who pushes evidence names it.';
+COMMENT ON COLUMN reconciler.backend.supports_pause IS 'A runtime there can be suspended and come back: such a session is resumed before it is given a new one.';
+
+CREATE TABLE reconciler.evidence_source (
+  name    text PRIMARY KEY CHECK (name <> ''),
+  max_age interval CHECK (max_age BETWEEN '1 s' AND '7 days'),
+  backend text CHECK (backend <> '')
+);
+COMMENT ON TABLE reconciler.evidence_source IS 'What is to be known of those who push evidence. One that is not named here may push all the same.';
+COMMENT ON COLUMN reconciler.evidence_source.name IS 'Source as report_evidence() has it: the role, unless it says otherwise; with a scope also role/scope, which comes first.';
+COMMENT ON COLUMN reconciler.evidence_source.max_age IS 'What it says is worth nothing when it is older (1 s to 7 days): twice the distance at which it pushes, at least. NULL: two intervals.';
+COMMENT ON COLUMN reconciler.evidence_source.backend IS 'Backend of which it speaks, where a report does not name one; NULL: of none by name.';
 
 CREATE TABLE reconciler.hold (
   binding_id integer NOT NULL REFERENCES reconciler.binding ON DELETE CASCADE,
@@ -197,4 +221,6 @@ SELECT pg_catalog.pg_extension_config_dump('reconciler.hub', '');
 SELECT pg_catalog.pg_extension_config_dump('reconciler.binding', '');
 SELECT pg_catalog.pg_extension_config_dump('reconciler.binding_binding_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('reconciler.policy', '');
+SELECT pg_catalog.pg_extension_config_dump('reconciler.backend', '');
+SELECT pg_catalog.pg_extension_config_dump('reconciler.evidence_source', '');
 SELECT pg_catalog.pg_extension_config_dump('reconciler.hold', '');

@@ -165,6 +165,7 @@ CREATE TABLE reconciler.agent_evidence (
   next_command      timestamptz,
   ignored           integer NOT NULL DEFAULT 0,
   suspect_since     timestamptz,
+  stated_at         timestamptz,
   PRIMARY KEY (binding_id, agent_id)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE reconciler.agent_evidence IS 'What our own looks know of each agent; gone time is accumulated here.';
@@ -173,7 +174,7 @@ COMMENT ON COLUMN reconciler.agent_evidence.agent_id IS 'The agent.';
 COMMENT ON COLUMN reconciler.agent_evidence.presence IS 'present, gone or unknown at the last look.';
 COMMENT ON COLUMN reconciler.agent_evidence.provisional IS 'present by one look only: good for retries and vetoes.';
 COMMENT ON COLUMN reconciler.agent_evidence.observed_at IS 'The last look.';
-COMMENT ON COLUMN reconciler.agent_evidence.source IS 'hub or heartbeat.';
+COMMENT ON COLUMN reconciler.agent_evidence.source IS 'hub, heartbeat, event, or who pushed it.';
 COMMENT ON COLUMN reconciler.agent_evidence.instance IS 'Hub instance that answered, where it names itself.';
 COMMENT ON COLUMN reconciler.agent_evidence.incarnation IS 'The agent''s incarnation, where known.';
 COMMENT ON COLUMN reconciler.agent_evidence.unauthorized IS 'The hub refused our credential.';
@@ -189,6 +190,67 @@ COMMENT ON COLUMN reconciler.agent_evidence.last_present IS 'Last seen present.'
 COMMENT ON COLUMN reconciler.agent_evidence.next_command IS 'No command to it before: the spacing of commands.';
 COMMENT ON COLUMN reconciler.agent_evidence.ignored IS 'Commands that it accepted and let pass command_timeout, since it last ended one.';
 COMMENT ON COLUMN reconciler.agent_evidence.suspect_since IS 'Since when these are 3 or more: it is there, but does not act.';
+COMMENT ON COLUMN reconciler.agent_evidence.stated_at IS 'When it was so by the clock of who pushed it; NULL: not pushed.';
+
+CREATE TABLE reconciler.runtime_evidence (
+  binding_id        integer NOT NULL REFERENCES reconciler.binding ON DELETE CASCADE,
+  runtime_id        text NOT NULL,
+  source            text NOT NULL,
+  backend           text NOT NULL,
+  presence          text NOT NULL CHECK (presence IN ('present', 'gone', 'unknown')),
+  observed_at       timestamptz NOT NULL,
+  stated_at         timestamptz,
+  unauthorized      boolean NOT NULL,
+  detail            text NOT NULL,
+  gone_time         interval NOT NULL,
+  gone_observations integer NOT NULL,
+  last_gone_counted timestamptz,
+  unknown_since     timestamptz,
+  last_present      timestamptz,
+  PRIMARY KEY (binding_id, runtime_id, source)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE reconciler.runtime_evidence IS 'What each source says of each runtime that sessions are judged by; gone time is accumulated here, for each source by itself.';
+COMMENT ON COLUMN reconciler.runtime_evidence.binding_id IS 'For which binding.';
+COMMENT ON COLUMN reconciler.runtime_evidence.runtime_id IS 'The runtime, as the sessions'' runtime column names it.';
+COMMENT ON COLUMN reconciler.runtime_evidence.source IS 'hub, or who pushed it: a role, or role/scope of an inventory.';
+COMMENT ON COLUMN reconciler.runtime_evidence.backend IS 'Backend that it speaks of; empty: none by name.';
+COMMENT ON COLUMN reconciler.runtime_evidence.presence IS 'present, gone or unknown when last heard.';
+COMMENT ON COLUMN reconciler.runtime_evidence.observed_at IS 'When that was asked or received: it ages from here.';
+COMMENT ON COLUMN reconciler.runtime_evidence.stated_at IS 'When it was so by the clock of its source; NULL: not pushed.';
+COMMENT ON COLUMN reconciler.runtime_evidence.unauthorized IS 'The hub refused our credential.';
+COMMENT ON COLUMN reconciler.runtime_evidence.detail IS 'One sentence about it.';
+COMMENT ON COLUMN reconciler.runtime_evidence.gone_time IS 'Accumulated time gone.';
+COMMENT ON COLUMN reconciler.runtime_evidence.gone_observations IS 'Words that said gone, each observation_spacing apart.';
+COMMENT ON COLUMN reconciler.runtime_evidence.last_gone_counted IS 'The last of them.';
+COMMENT ON COLUMN reconciler.runtime_evidence.unknown_since IS 'Unknown since.';
+COMMENT ON COLUMN reconciler.runtime_evidence.last_present IS 'Last seen present.';
+
+CREATE TABLE reconciler.inventory (
+  inventory_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  source       text NOT NULL,
+  kind         text NOT NULL CHECK (kind IN ('agent', 'session', 'resource')),
+  scope        text NOT NULL,
+  as_of        timestamptz NOT NULL,
+  received_at  timestamptz NOT NULL,
+  complete     boolean NOT NULL,
+  state        text NOT NULL CHECK (state IN ('accepted', 'rejected', 'incomplete')),
+  why          text NOT NULL,
+  listed       integer NOT NULL,
+  subjects     text[] NOT NULL,
+  UNIQUE (source, kind, scope, state)
+);
+COMMENT ON TABLE reconciler.inventory IS 'The last list of all that is there that report_inventory() took, of each source, kind, scope and state.';
+COMMENT ON COLUMN reconciler.inventory.inventory_id IS 'Number that accept_inventory() takes.';
+COMMENT ON COLUMN reconciler.inventory.source IS 'The role that reported it.';
+COMMENT ON COLUMN reconciler.inventory.kind IS 'What its subjects are: agent, session (keys) or resource (ids of runtimes).';
+COMMENT ON COLUMN reconciler.inventory.scope IS 'Of what it is all: a cluster, a namespace; empty: of everything.';
+COMMENT ON COLUMN reconciler.inventory.as_of IS 'When it was so, by the clock of its source.';
+COMMENT ON COLUMN reconciler.inventory.received_at IS 'When it came.';
+COMMENT ON COLUMN reconciler.inventory.complete IS 'What it does not name is not there.';
+COMMENT ON COLUMN reconciler.inventory.state IS 'accepted; rejected: it proves nothing before accept_inventory(); incomplete: what it names is there, and it says no more.';
+COMMENT ON COLUMN reconciler.inventory.why IS 'Why it is not accepted; empty: it is.';
+COMMENT ON COLUMN reconciler.inventory.listed IS 'How many subjects it names.';
+COMMENT ON COLUMN reconciler.inventory.subjects IS 'They, where it is complete: what the next one is measured by.';
 
 CREATE TABLE reconciler.hub_instance (
   hub         text NOT NULL REFERENCES reconciler.hub ON DELETE CASCADE ON UPDATE CASCADE,

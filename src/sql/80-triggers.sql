@@ -60,6 +60,13 @@ CREATE TRIGGER noted AFTER DELETE ON reconciler.binding FOR EACH ROW EXECUTE FUN
 CREATE TRIGGER noted_update AFTER UPDATE ON reconciler.binding FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.* AND NOT (NEW.mode = 'broken' AND OLD.mode <> 'broken'))
   EXECUTE FUNCTION reconciler.configuration_changed();
 
+CREATE TRIGGER noted AFTER INSERT OR DELETE ON reconciler.backend FOR EACH ROW EXECUTE FUNCTION reconciler.configuration_changed();
+CREATE TRIGGER noted_update AFTER UPDATE ON reconciler.backend FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
+  EXECUTE FUNCTION reconciler.configuration_changed();
+CREATE TRIGGER noted AFTER INSERT OR DELETE ON reconciler.evidence_source FOR EACH ROW EXECUTE FUNCTION reconciler.configuration_changed();
+CREATE TRIGGER noted_update AFTER UPDATE ON reconciler.evidence_source FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
+  EXECUTE FUNCTION reconciler.configuration_changed();
+
 -- A trigger and no CHECK: a violated CHECK prints the failing row, and with it the password that it refuses.
 CREATE FUNCTION reconciler.refuse_credentials_in_urls() RETURNS trigger
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -116,6 +123,8 @@ CREATE TRIGGER checked BEFORE INSERT OR UPDATE ON reconciler.hub FOR EACH ROW EX
 CREATE TRIGGER checked BEFORE INSERT OR UPDATE ON reconciler.cluster FOR EACH ROW EXECUTE FUNCTION reconciler.check_row();
 CREATE TRIGGER checked BEFORE INSERT OR UPDATE ON reconciler.binding FOR EACH ROW EXECUTE FUNCTION reconciler.check_row();
 CREATE TRIGGER checked BEFORE INSERT OR UPDATE ON reconciler.policy FOR EACH ROW EXECUTE FUNCTION reconciler.check_row();
+CREATE TRIGGER checked BEFORE INSERT OR UPDATE ON reconciler.backend FOR EACH ROW EXECUTE FUNCTION reconciler.check_row();
+CREATE TRIGGER checked BEFORE INSERT OR UPDATE ON reconciler.evidence_source FOR EACH ROW EXECUTE FUNCTION reconciler.check_row();
 
 -- A session that is closed into a state that is not the end would be picked up again.
 CREATE FUNCTION reconciler.check_terminal_states() RETURNS trigger

@@ -10,14 +10,14 @@ CREATE FUNCTION reconciler.level_of(OUT function_name text, OUT level text) RETU
     -- acts, within what policies and brakes allow
     ('reconcile', 'operator'), ('probe_hub', 'operator'), ('collect_garbage', 'operator'), ('pause_reconciler', 'operator'), ('unpause_reconciler', 'operator'),
     ('hold_session', 'operator'), ('release_session', 'operator'), ('retry_session', 'operator'),
-    ('request_termination', 'operator'), ('undo_event', 'operator'), ('undo_pass', 'operator'), ('assign_session', 'operator'), ('drain_agent', 'operator'), ('undrain_agent', 'operator'), ('rebalance_pool', 'operator'),
+    ('request_termination', 'operator'), ('undo_event', 'operator'), ('accept_inventory', 'operator'), ('undo_pass', 'operator'), ('assign_session', 'operator'), ('drain_agent', 'operator'), ('undrain_agent', 'operator'), ('rebalance_pool', 'operator'),
     -- sets up, and acts past policies and brakes
     ('attach_sessions', 'admin'), ('detach_sessions', 'admin'), ('create_control_plane', 'admin'), ('set_hub', 'admin'), ('set_cluster', 'admin'), ('reset_cluster_brake', 'admin'),
     ('set_mode', 'admin'), ('reset_brake', 'admin'), ('force_terminate_session', 'admin'), ('confirm_identity', 'admin'),
-    ('stop_worker', 'admin'), ('create_agent_pool', 'admin'), ('migrate_to_pools', 'admin'),
+    ('stop_worker', 'admin'), ('create_agent_pool', 'admin'), ('declare_backend', 'admin'), ('migrate_to_pools', 'admin'),
     -- says what it knows of agents
     ('agent_connected', 'evidence'), ('agent_disconnected', 'evidence'), ('register_agent', 'evidence'), ('agent_heartbeat', 'evidence'),
-    ('report_resource', 'evidence'), ('next_commands', 'evidence'), ('report_command', 'evidence'),
+    ('report_evidence', 'evidence'), ('report_inventory', 'evidence'), ('report_resource', 'evidence'), ('next_commands', 'evidence'), ('report_command', 'evidence'),
     -- collects what sessions left behind, from outside of the server
     ('gc_begin', 'collector'), ('gc_classify', 'collector'), ('gc_listed', 'collector'), ('gc_deletions', 'collector'), ('gc_report', 'collector'), ('gc_end', 'collector'),
     -- the extension's owner only
@@ -31,7 +31,7 @@ CREATE FUNCTION reconciler.level_of(OUT function_name text, OUT level text) RETU
     ('reconciler.change_binding', 'owner'), ('reconciler.session_key', 'owner'), ('reconciler.begin_episode', 'owner'),
     ('reconciler.wake_worker', 'owner'), ('reconciler.request_worker', 'owner'), ('reconciler.worker_pid', 'owner'),
     ('reconciler.server_identity', 'owner'), ('reconciler.wal_timeline', 'owner'), ('reconciler.armed_here', 'owner'), ('reconciler.refuse_copy', 'owner'), ('reconciler.required', 'owner'), ('reconciler.required_reason', 'owner'),
-    ('reconciler.note', 'owner'), ('reconciler.existing_session', 'owner')
+    ('reconciler.note', 'owner'), ('reconciler.take_inbox', 'owner'), ('reconciler.existing_session', 'owner')
 $$;
 COMMENT ON FUNCTION reconciler.level_of() IS
   'Level of every function of the extension: viewer, operator, admin, evidence, collector, or owner for those that nobody is granted. Names of the catalog''s functions are with their schema.';
@@ -99,15 +99,18 @@ BEGIN
   IF level IN ('viewer', 'operator', 'admin') AND (give OR level = 'viewer') THEN
     EXECUTE format(verb, 'SELECT', 'TABLE ' || readable, grantee);
   END IF;
+  IF level = 'evidence' THEN
+    EXECUTE format(verb, 'INSERT', 'TABLE reconciler.evidence_inbox', grantee);
+  END IF;
   IF level = 'admin' OR (NOT give AND level IN ('viewer', 'operator')) THEN
-    EXECUTE format(verb, 'INSERT, UPDATE, DELETE', 'TABLE reconciler.policy', grantee);
+    EXECUTE format(verb, 'INSERT, UPDATE, DELETE', 'TABLE reconciler.policy, reconciler.backend, reconciler.evidence_source', grantee);
     EXECUTE format(verb, 'UPDATE (time_zone, batch_size, observation_spacing, hub_grace, heartbeat_fresh, start_grace, instance_grace,'
-                         ' promotion_grace, sign_fresh_for, sign_ceiling, replacement_grace, brake_floor, brake_share, brake_pace, user_rate_floor, user_rate_share, guard_terminal, pools)', 'TABLE reconciler.binding', grantee);
+                         ' promotion_grace, sign_fresh_for, sign_ceiling, replacement_grace, brake_floor, brake_share, brake_pace, user_rate_floor, user_rate_share, guard_terminal, pools, backend)', 'TABLE reconciler.binding', grantee);
     EXECUTE format(verb, 'UPDATE (connect_timeout, total_timeout, command_spacing, max_in_flight)', 'TABLE reconciler.hub', grantee);
     EXECUTE format(verb, 'UPDATE (mode, collect_every, young, warm_young, grace, absent_spacing, delete_volumes, dry_run)', 'TABLE reconciler.cluster', grantee);
   END IF;
 END $$;
-COMMENT ON FUNCTION reconciler.grant_tables(text, text, boolean) IS 'The tables of a level: SELECT on all for viewer and above; for admin also policies, limits of bindings, timeouts of hubs, mode and limits of clusters.';
+COMMENT ON FUNCTION reconciler.grant_tables(text, text, boolean) IS 'The tables of a level: SELECT on all for viewer and above; for admin also policies, backends, sources of evidence, limits of bindings, timeouts of hubs, mode and limits of clusters; for evidence INSERT into the inbox.';
 
 CREATE FUNCTION reconciler_grant(role text, level text) RETURNS text
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -48,7 +48,7 @@ std::int64_t of_kind(Bench& bench, const std::string& kind) {
 
 void see(Store& store, const std::string& agent, Presence presence) {
   const Time at = store.now();
-  store.update_evidence({agent}, [&](const std::string&, const std::optional<AgentEvidence>& before) {
+  store.update_evidence({agent}, [&](const std::string&, const std::optional<Evidence>& before) {
     Observation seen;
     seen.presence = presence, seen.at = at, seen.source = "hub", seen.instance = "i";
     return accumulate(before, seen, store.binding().limits);

@@ -71,7 +71,7 @@ inline void read_command(const Profile& hub, const HubAnswer& answer) {
 }
 
 inline void read_session(const Profile& hub, const HubAnswer& answer) {
-  const SessionAnswer said = hub.read_session(answer.status, answer.body);
+  const SessionAnswer said = hub.read_session(answer.status, answer.body).answer;
   expect(said == SessionAnswer::unclear || answer.read().is_object(), "a session's answer that does not fit is unclear");
   if (said == SessionAnswer::gone) expect(answer.status == 200 && answer.at("/status") == "gone", "gone is 200 that says so");
 }

@@ -32,7 +32,7 @@ struct KeptEpisode {
 };
 
 struct KeptAgent {
-  AgentEvidence evidence;
+  Evidence evidence;
   std::optional<Time> next_command;
 };
 

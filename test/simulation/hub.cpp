@@ -120,11 +120,11 @@ std::map<std::string, Profile::CommandState> SimHub::command_progress(const std:
   return known;
 }
 
-std::map<std::string, SessionAnswer> SimHub::session_status(const std::vector<std::string>& sessions) {
-  std::map<std::string, SessionAnswer> known;
+std::map<std::string, SessionSaid> SimHub::session_status(const std::vector<std::string>& sessions) {
+  std::map<std::string, SessionSaid> known;
   if (!asks()) return known;
   for (const std::string& session : sessions)
-    if (const SessionAnswer answer = world_.status_of(session); answer != SessionAnswer::unclear) known[session] = answer;
+    if (const SessionAnswer answer = world_.status_of(session); answer != SessionAnswer::unclear) known[session] = {.answer = answer};
   if (!comes_back()) known.clear();
   return known;
 }

@@ -14,7 +14,7 @@ class SimHub final : public AgentHub {
   void dispatch(const Next& next, const Done& done) override;
   Duration longest_delivery(std::size_t commands) const override;
   std::map<std::string, Profile::CommandState> command_progress(const std::vector<std::string>& ids) override;
-  std::map<std::string, SessionAnswer> session_status(const std::vector<std::string>& sessions) override;
+  std::map<std::string, SessionSaid> session_status(const std::vector<std::string>& sessions) override;
   Totals totals() const override { return totals_; }
 
  private:

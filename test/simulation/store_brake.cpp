@@ -84,7 +84,7 @@ void SimStore::trip(const PassStart& pass, const ForcesDue& due, bool by_losses)
 void SimStore::release_when_one_is_back(const PassStart& pass) {
   if (!db_.brake.by_losses) return;
   for (const auto& [id, record] : db_.evidence) {
-    const AgentEvidence& e = record.evidence;
+    const Evidence& e = record.evidence;
     if (e.last.presence != Presence::present || e.last.provisional || !e.last_present || *e.last_present <= *db_.brake.state.tripped) continue;
     db_.brake.release();
     return write(pass, {.kind = "brake_reset", .reason = "agent is present"});

@@ -220,18 +220,18 @@ std::map<std::string, HeartbeatLook> SimStore::agents(const std::vector<std::str
   });
 }
 
-std::map<std::string, AgentEvidence> SimStore::evidence(const std::vector<std::string>& ids) {
+std::map<std::string, Evidence> SimStore::evidence(const std::vector<std::string>& ids) {
   return step("read evidence", [&] {
-    std::map<std::string, AgentEvidence> found;
+    std::map<std::string, Evidence> found;
     for (const std::string& id : ids)
       if (const auto record = db_.evidence.find(id); record != db_.evidence.end()) found[id] = record->second.evidence;
     return found;
   });
 }
 
-std::map<std::string, AgentEvidence> SimStore::update_evidence(const std::vector<std::string>& ids, const NextEvidence& next) {
+std::map<std::string, Evidence> SimStore::update_evidence(const std::vector<std::string>& ids, const NextEvidence& next) {
   return step("record evidence", [&] {
-    std::map<std::string, AgentEvidence> after;
+    std::map<std::string, Evidence> after;
     for (const std::string& id : ids) {
       const auto before = db_.evidence.find(id);
       after[id] = next(id, before == db_.evidence.end() ? std::nullopt : std::optional(before->second.evidence));

@@ -22,7 +22,7 @@ Observation look(Presence presence, Time at) {
 
 // A story of looks, told in seconds after noon.
 struct Agent {
-  std::optional<AgentEvidence> record;
+  std::optional<Evidence> record;
   EvidenceLimits with = limits;
 
   Agent& saw(const Observation& seen) {
@@ -235,7 +235,7 @@ TEST(Accumulate, TheSeedsTenMinutes) {
 }
 
 TEST(Current, IsUnknownAfterTwoIntervals) {
-  AgentEvidence record;
+  Evidence record;
   record.last = look(Presence::gone, noon);
   EXPECT_EQ(current(record, noon, limits), Presence::gone);
   EXPECT_EQ(current(record, noon + seconds(120), limits), Presence::gone);
@@ -254,7 +254,7 @@ namespace {
 using Hub = HeartbeatLook::Hub;
 
 struct Beating {
-  std::optional<AgentEvidence> record;
+  std::optional<Evidence> record;
   Observation last;
 
   // One look `second` seconds after noon; the heartbeat's value is that many seconds after noon too.

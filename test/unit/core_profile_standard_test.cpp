@@ -232,12 +232,14 @@ TEST(Standard, CommandProgress) {
 }
 
 TEST(Standard, SessionStatus) {
-  EXPECT_EQ(hub.read_session(200, R"({"status":"running","platform_resource_id":"p"})"), SessionAnswer::running);
-  EXPECT_EQ(hub.read_session(200, R"({"status":"suspended"})"), SessionAnswer::suspended);
-  EXPECT_EQ(hub.read_session(200, R"({"status":"gone"})"), SessionAnswer::gone);
-  EXPECT_EQ(hub.read_session(404, R"({"status":"gone"})"), SessionAnswer::unclear) << "404 is unknown";
-  EXPECT_EQ(hub.read_session(200, R"({"status":"Gone"})"), SessionAnswer::unclear);
-  for (const char* body : nonsense) EXPECT_EQ(hub.read_session(200, body), SessionAnswer::unclear) << body;
+  EXPECT_EQ(hub.read_session(200, R"({"status":"running","platform_resource_id":"p"})").answer, SessionAnswer::running);
+  EXPECT_EQ(hub.read_session(200, R"({"status":"suspended"})").answer, SessionAnswer::suspended);
+  EXPECT_EQ(hub.read_session(200, R"({"status":"gone"})").answer, SessionAnswer::gone);
+  EXPECT_EQ(hub.read_session(404, R"({"status":"gone"})").answer, SessionAnswer::unclear) << "404 is unknown";
+  EXPECT_EQ(hub.read_session(200, R"({"status":"Gone"})").answer, SessionAnswer::unclear);
+  EXPECT_EQ(hub.read_session(200, R"({"status":"gone","platform_resource_id":"p"})").runtime, "p");
+  EXPECT_EQ(hub.read_session(200, R"({"status":"gone","platform_resource_id":["p"]})").answer, SessionAnswer::unclear) << "about which runtime?";
+  for (const char* body : nonsense) EXPECT_EQ(hub.read_session(200, body).answer, SessionAnswer::unclear) << body;
 }
 
 // ---- ids of every kind, in and out ----

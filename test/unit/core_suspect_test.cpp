@@ -43,7 +43,7 @@ TEST(Suspect, WhereNoCompletionCanBeSeenSilenceSaysNothing) {
 }
 
 TEST(Suspect, LooksKeepTheCountAndAnotherIncarnationStartsItOver) {
-  AgentEvidence record;
+  Evidence record;
   record.last.at = ago(seconds(60)), record.last.presence = Presence::present, record.last.incarnation = "first";
   record.ignored = 4, record.suspect_since = ago(minutes(10));
   Observation seen = record.last;

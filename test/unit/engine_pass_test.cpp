@@ -327,5 +327,83 @@ TEST_F(PassTest, AFailureEndsThePassByItself) {
   EXPECT_EQ(store.log.back(), "end: cancelled");
 }
 
+// ---- judged by the runtime ----
+
+struct RuntimeTest : PassTest {
+  RuntimeTest() {
+    Policy suspended;
+    suspended.state = "suspended", suspended.judged_by = JudgedBy::runtime, suspended.stuck_after.reset();
+    suspended.user_requested = false, suspended.retry_action.clear(), suspended.becomes = "gone";
+    store.bind.policies = {suspended};
+    store.bind.terminal_states = {"gone"};
+    hub.the_profile = with_sessions();
+  }
+  void add(const std::string& key, const std::string& runtime) {
+    store.add(key, "a", hours(2), "suspended").session.runtime = runtime;
+    store.gone("a", hours(1));
+  }
+  void pushed(const std::string& runtime, Presence presence, Duration gone = Duration(0)) {
+    Evidence& e = store.runtimes[runtime]["kube"];
+    e.last.presence = presence, e.last.at = e.last.stated.emplace(store.clock), e.last.source = "kube";
+    e.gone_time = gone, e.gone_observations = 5;
+  }
+};
+
+TEST_F(RuntimeTest, TheHubIsAskedAboutSessionsAndNotAboutAgents) {
+  add("s1", "pod-1"), add("s2", "pod-2");
+  hub.sessions["s1"] = SessionAnswer::gone, hub.sessions["s2"] = SessionAnswer::suspended;
+  run();
+  EXPECT_EQ(hub.looks, 0);
+  EXPECT_EQ(hub.asked, (std::vector<std::string>{"s1", "s2"}));
+  EXPECT_EQ(store.runtimes["pod-1"]["hub"].last.presence, Presence::gone);
+  EXPECT_EQ(store.runtimes["pod-2"]["hub"].last.presence, Presence::present);
+  for (int pass = 0; pass < 10; ++pass) store.clock += minutes(1), run();
+  EXPECT_TRUE(store.logged("force inferred 1"));
+  EXPECT_FALSE(store.logged("said gone of s1")) << "one look is no proof";
+}
+
+TEST_F(RuntimeTest, WhatIsUnknownIsAskedAboutAgain) {
+  add("s1", "pod-1");
+  run(true);
+  EXPECT_EQ(waiter.waited, std::vector<Duration>{store.bind.limits.observation_spacing});
+  EXPECT_EQ(run().next_due, store.clock + store.bind.limits.observation_spacing) << "the worker comes back instead";
+  EXPECT_EQ(store.runtimes["pod-1"]["hub"].last.presence, Presence::unknown);
+}
+
+TEST_F(RuntimeTest, WhereNobodyCanBeAskedThePassDoesNotWait) {
+  hub.the_profile = standard_like();
+  add("s1", "pod-1");
+  EXPECT_FALSE(run(true).next_due);
+  EXPECT_TRUE(waiter.waited.empty());
+}
+
+TEST_F(RuntimeTest, WhatIsPushedIsEnough) {
+  add("s1", "pod-1"), add("s2", "pod-2");
+  pushed("pod-1", Presence::gone, minutes(10)), pushed("pod-2", Presence::gone, minutes(9));
+  Pass(store, nullptr, waiter).run(true);
+  EXPECT_TRUE(store.logged("force inferred 1"));
+  EXPECT_EQ(store.forces.samples, std::vector<std::string>{"s1"});
+}
+
+TEST_F(RuntimeTest, SharedOnesAreNotedAndLeftAlone) {
+  add("s1", "pod-1"), add("s2", "pod-1");
+  store.shared = {"pod-1"};
+  pushed("pod-1", Presence::gone, hours(1));
+  Pass(store, nullptr, waiter).run(false);
+  EXPECT_TRUE(store.logged("would 2"));
+  EXPECT_EQ(store.closed, 0);
+}
+
+TEST_F(RuntimeTest, AHubThatIsSilentDoesNotSpeakAgainstWhatWasPushedOfAnAgent) {
+  Evidence& e = store.records["a"];
+  e.last.presence = Presence::gone, e.last.at = store.clock, e.last.stated = store.clock, e.last.source = "kube";
+  store.clock += seconds(30);
+  Observer(store, &hub).look({"a"});
+  EXPECT_EQ(store.records["a"].last.source, "kube");
+  store.clock += minutes(2);
+  Observer(store, &hub).look({"a"});
+  EXPECT_EQ(store.records["a"].last.presence, Presence::unknown);
+}
+
 }  // namespace
 }  // namespace reconciler::test

@@ -38,8 +38,10 @@ TEST(HubQuestions, StatusOfSessions) {
   });
   World world;
   auto known = world.hub({server.url()})->session_status({"a/b", "c", "d"});
-  ASSERT_EQ(known.size(), 1u) << "404 proves nothing";
-  EXPECT_EQ(known["a/b"], SessionAnswer::gone);
+  EXPECT_EQ(known["a/b"].answer, SessionAnswer::gone);
+  EXPECT_EQ(known["c"].answer, SessionAnswer::unclear);
+  EXPECT_EQ(known["d"].answer, SessionAnswer::unclear) << "404 proves nothing";
+  EXPECT_NE(known["d"].detail.find("status 404"), std::string::npos) << known["d"].detail;
 }
 
 TEST(HubQuestions, AProfileWithoutTheQuestionAsksNobody) {

@@ -74,7 +74,8 @@ struct World {
   Episode episode;
   std::optional<Policy> policy = terminating();
   bool terminal = false, agent_mapped = true, hub_set = true;
-  std::optional<AgentEvidence> evidence;
+  std::optional<Evidence> evidence, record;  // of its agent, of its runtime
+  bool shared = false;                       // its runtime, with another session
   std::optional<CommandHistory> commands = CommandHistory{};
   std::optional<Hold> hold;
   std::optional<PoolFacts> pool;
@@ -125,6 +126,7 @@ struct World {
   Facts facts() const {
     return {.session = session, .episode = episode, .policy = policy ? &*policy : nullptr, .terminal = terminal,
             .agent_mapped = agent_mapped, .hub_set = hub_set, .agent = evidence ? &*evidence : nullptr,
+            .runtime = record ? &*record : nullptr, .runtime_shared = shared,
             .commands = commands ? &*commands : nullptr, .hold = hold ? &*hold : nullptr, .pool = pool ? &*pool : nullptr, .limits = limits, .now = now};
   }
   Verdict verdict() const { return judge(facts()); }

@@ -27,7 +27,7 @@ struct FakeStore final : Store {
   Time clock = from_unix_micros(1'800'000'000'000'000);
   Gates gates;
   std::vector<Tracked> rows;
-  std::map<std::string, AgentEvidence> records;
+  std::map<std::string, Evidence> records;
   std::vector<std::string> log;  // what happened, in order
   std::int64_t closed = 0, brake_due = 0;
   bool brake_lets = true;
@@ -52,7 +52,7 @@ struct FakeStore final : Store {
     return rows.back();
   }
   void gone(const std::string& agent, Duration time) {
-    AgentEvidence e;
+    Evidence e;
     e.last.presence = Presence::gone, e.last.at = clock - seconds(30), e.last.source = "hub";
     e.gone_time = time, e.gone_observations = 9, e.last_gone_counted = e.last.at;
     records[agent] = e;
@@ -93,11 +93,29 @@ struct FakeStore final : Store {
   }
   std::int64_t watched() override { return static_cast<std::int64_t>(rows.size()); }
   std::map<std::string, HeartbeatLook> agents(const std::vector<std::string>&) override { return {}; }
-  std::map<std::string, AgentEvidence> evidence(const std::vector<std::string>&) override { return records; }
-  std::map<std::string, AgentEvidence> update_evidence(const std::vector<std::string>& ids, const NextEvidence& next) override {
+  std::map<std::string, Evidence> evidence(const std::vector<std::string>&) override { return records; }
+  std::map<std::string, Evidence> update_evidence(const std::vector<std::string>& ids, const NextEvidence& next) override {
     for (const std::string& id : ids) records[id] = next(id, records.contains(id) ? std::optional(records[id]) : std::nullopt);
     return records;
   }
+  std::map<std::string, std::map<std::string, Evidence>> runtimes;  // by source
+  std::set<std::string> shared;
+  std::map<std::string, std::vector<Evidence>> runtime_evidence(const std::vector<std::string>& ids) override {
+    std::map<std::string, std::vector<Evidence>> said;
+    for (const std::string& id : ids)
+      for (const auto& [source, record] : runtimes[id]) said[id].push_back(record);
+    return said;
+  }
+  void update_runtime_evidence(const std::string& source, const std::vector<std::string>& ids, const NextEvidence& next) override {
+    for (const std::string& id : ids) runtimes[id][source] = next(id, runtimes[id].contains(source) ? std::optional(runtimes[id][source]) : std::nullopt);
+  }
+  std::vector<Judged> runtimes_to_ask(std::int64_t) override {
+    std::vector<Judged> asked;
+    for (const Tracked& t : rows)
+      if (t.session.runtime && bind.policy(t.session.state) && bind.policy(t.session.state)->judged_by == JudgedBy::runtime) asked.push_back({t.session.key, *t.session.runtime});
+    return asked;
+  }
+  std::set<std::string> shared_runtimes(const std::vector<std::string>&) override { return shared; }
   std::vector<Taker> free;  // of the one pool
   std::map<std::string, Pooled> pools_of(const std::vector<const Tracked*>& sessions) override {
     std::map<std::string, Pooled> pools;
@@ -192,11 +210,11 @@ struct FakeHub final : AgentHub {
   }
   Duration longest_delivery(std::size_t) const override { return seconds(60); }
   std::map<std::string, Profile::CommandState> command_progress(const std::vector<std::string>&) override { return {}; }
-  std::map<std::string, SessionAnswer> session_status(const std::vector<std::string>& ids) override {
-    std::map<std::string, SessionAnswer> answers;
+  std::map<std::string, SessionSaid> session_status(const std::vector<std::string>& ids) override {
+    std::map<std::string, SessionSaid> answers;
     asked = ids;
     for (const std::string& id : ids)
-      if (sessions.contains(id)) answers[id] = sessions[id];
+      if (sessions.contains(id)) answers[id] = {.answer = sessions[id]};
     return answers;
   }
   Totals totals() const override { return {}; }
