@@ -25,7 +25,7 @@ SELECT throws_ok($$ SELECT set_cluster('main', NULL, '{"kinds": ["pods"]}') $$, 
 SELECT throws_ok($$ SELECT set_cluster('main', NULL, '{"control_plane": "a b"}') $$, '22023', 'option "control_plane" is not valid', 'no label has it');
 SELECT throws_ok($$ SELECT set_cluster('main', NULL, '{"references": [{"table": "warm", "column": "id"}]}') $$, '42P01', 'table "warm" does not exist', 'no such table');
 CREATE TABLE warm (sandbox_id text);
-SELECT throws_ok($$ SELECT set_cluster('main', NULL, '{"references": [{"table": "warm", "column": "id"}]}') $$, '42703', 'column "id" of table warm does not exist', 'no such column');
+SELECT throws_ok($$ SELECT set_cluster('main', NULL, '{"references": [{"table": "warm", "column": "id"}]}') $$, '42703', 'column "id" of table public.warm does not exist', 'no such column');
 SELECT lives_ok($$ SELECT set_cluster('main', NULL, '{"references": [{"table": "warm", "column": "sandbox_id"}], "namespaces": ["ns"], "control_plane": "cp"}') $$, 'changed');
 SELECT is((SELECT jsonb_path_query_array(kinds, '$[*].namespaces') || reference_columns FROM reconciler.cluster), '[["ns"], ["ns"], ["ns"], ["ns"], {"table": "public.warm", "column": "sandbox_id"}]', 'as it was said');
 SELECT is((SELECT count(*) FROM reconciler.event WHERE kind = 'policy_changed' AND rule = 'set_cluster' AND evidence->>'cluster' = 'main'), 2::bigint, 'an event each time');
@@ -40,7 +40,7 @@ DELETE FROM reconciler.cluster WHERE name = 'agents';
 
 -- One collection, as the collector makes it. An object is "name session age [kind] [more]".
 CREATE FUNCTION pg_temp.object(name text, session text, age interval DEFAULT '1 day', more jsonb DEFAULT '{}', plane text DEFAULT 'cp') RETURNS jsonb LANGUAGE sql AS $$
-  SELECT jsonb_build_object('name', name, 'namespace', 'ns', 'uid', 'uid-' || name, 'resource_version', '7', 'created', to_char(reconciler.clock() - age AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+  SELECT jsonb_build_object('name', name, 'namespace', 'ns', 'uid', 'uid-' || name, 'resource_version', '7', 'created', to_char((reconciler.clock() - age) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
     'labels', jsonb_strip_nulls(jsonb_build_object('session-reconciler.io/session', session, 'session-reconciler.io/control-plane', plane))) || more $$;
 CREATE FUNCTION pg_temp.kind(n int DEFAULT 0) RETURNS jsonb LANGUAGE sql AS $$ SELECT kinds->n FROM reconciler.cluster WHERE name = 'main' $$;
 CREATE FUNCTION pg_temp.verdicts(id bigint, variadic objects jsonb[]) RETURNS text LANGUAGE sql AS $$
