@@ -84,7 +84,7 @@ RECONCILER_SQL_FUNCTION(collect_garbage) {
 }
 
 RECONCILER_SQL_FUNCTION(gc_begin) {
-  PgCollectionStore store(sql_text(fcinfo, 0), TransactionMode::caller, acting_role());
+  PgCollectionStore store(sql_text(fcinfo, 0), TransactionMode::caller, acting_role(), sql_bool(fcinfo, 1));
   const CollectionStart start = store.begin();
   SqlTable out(fcinfo);
   if (start.id == 0) {

@@ -180,7 +180,7 @@ void write_cluster(const std::string& name, const std::optional<std::string>& ad
 void check_address(const std::string& address) {
   http::Credentials credentials(settings::credentials_file());
   credentials.refresh();
-  credentials.check(http::parse_address(address));
+  credentials.check(http::parse_address(address, "cluster address"), "cluster");
 }
 
 AttachedBinding binding_for(const std::string& name, const Options& options) {

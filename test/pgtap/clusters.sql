@@ -108,6 +108,27 @@ SELECT throws_ok($$ SELECT gc_report(pg_temp.id(), 1, 'fine') $$, '22023', 'ther
 SELECT gc_end(pg_temp.id());
 SELECT is((SELECT value FROM reconciler_metrics() WHERE name = 'reconciler_resources_deleted_total'), 2::float8, 'counted');
 
+-- A dry run, where a kind is not served.
+SELECT pg_temp.later('20 min');
+CREATE TEMP TABLE dry AS SELECT * FROM gc_begin('main', dry_run => true);
+SELECT set_config('t.id', collection_id::text, true) FROM dry;
+SELECT is(mode, 'report', 'a dry run deletes nothing') FROM dry;
+SELECT pg_temp.verdicts(pg_temp.id(), pg_temp.object('y', 'closed'));
+SELECT pg_temp.list_rest(pg_temp.id(), 'not_served');
+SELECT results_eq($$ SELECT name, dry_run FROM gc_deletions(pg_temp.id()) $$, $$ VALUES ('y', true) $$, 'what would be deleted is to be checked');
+SELECT gc_report(pg_temp.id(), id, 'accepted') FROM reconciler.resource WHERE name = 'y';
+SELECT is((SELECT last_result || ' ' || (removed_at IS NULL) FROM reconciler.resource WHERE name = 'y'), 'dry run: accepted true', 'and is not said to be gone');
+SELECT gc_end(pg_temp.id());
+SELECT is((SELECT (complete, removes, dry_run, failed)::text FROM reconciler.collection ORDER BY id DESC LIMIT 1), '(t,f,t,0)', 'of a kind that is not served there is nothing');
+SELECT set_config('t.id', collection_id::text, true) FROM gc_begin('main', dry_run => true);
+SELECT pg_temp.verdicts(pg_temp.id(), pg_temp.object('y', 'closed'));
+SELECT pg_temp.list_rest(pg_temp.id());
+SELECT is(pg_temp.due(pg_temp.id()), 'y@7', 'claimed for a check, and not heard of again');
+SELECT gc_end(pg_temp.id());
+SELECT pg_temp.begin();
+SELECT pg_temp.list_rest(pg_temp.id()), gc_end(pg_temp.id());
+SELECT is((SELECT count(*) FROM reconciler.event WHERE kind = 'resource_deleted'), 2::bigint, 'when it is gone, that was not us');
+
 -- A crash between the claim and the answer.
 SELECT pg_temp.later('20 min');
 SELECT pg_temp.begin();
