@@ -134,6 +134,15 @@ bool confirms_removal(std::string_view text, const std::string& uid) {
   return body && body->is_object() && !uid.empty() && Members(Members(*body).object("metadata")).text("uid") == uid;
 }
 
+std::optional<std::vector<std::string>> group_versions(std::string_view text) {
+  const auto body = parse_json(text);
+  if (!body || !body->is_object() || !is_kind(*body, "APIGroup", "v1")) return {};
+  std::vector<std::string> versions;
+  for (const Json& one : Members(*body).array("versions"))
+    if (one.is_object()) versions.push_back(Members(one).text("version"));
+  return versions;
+}
+
 std::optional<bool> lists_resource(std::string_view text, const std::string& resource) {
   const auto body = parse_json(text);
   if (!body || !body->is_object() || !is_kind(*body, "APIResourceList", "v1")) return {};

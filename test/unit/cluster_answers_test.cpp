@@ -90,6 +90,8 @@ TEST(ClusterAnswers, WhatAServerHas) {
   EXPECT_EQ(lists_resource(list, "deployments"), true);
   EXPECT_EQ(lists_resource(list, "sandboxes"), false);
   EXPECT_FALSE(lists_resource("{}", "deployments"));
+  EXPECT_EQ(group_versions(R"({"kind":"APIGroup","apiVersion":"v1","name":"a","versions":[{"version":"v1"},{"version":"v2"}]})"), (std::vector<std::string>{"v1", "v2"}));
+  EXPECT_FALSE(group_versions(list));
   EXPECT_FALSE(lists_resource("", "deployments"));
 }
 
