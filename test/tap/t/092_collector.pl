@@ -6,6 +6,7 @@ use POSIX ();
 use PostgreSQL::Test::Utils;
 use Reconciler;
 use Reconciler::ApiServer;
+use Reconciler::Process;
 use Reconciler::Tls;
 use Test::More;
 
@@ -36,6 +37,7 @@ sub ended
 	return;
 }
 
+sub dsn { return sprintf 'host=%s port=%s dbname=postgres', $r->node->host, $r->node->port }
 sub set_cluster { my (%options) = @_; return $r->one("SELECT set_cluster('k8s', NULL, ?)", encode({ namespaces => ['ws'], %options })) }
 sub outcome_of { my ($log, $event) = @_; return [ map { $_->{outcome} } grep { $_->{event} eq $event } @$log ] }
 sub last_of { my ($log, $event) = @_; my ($found) = grep { $_->{event} eq $event } @$log; return $found // {} }
@@ -93,8 +95,7 @@ subtest 'changed between list and deletion' => sub {
 	ended('again');
 	$api->create('deployments', object('again'));
 	$api->control(faults => [ { method => 'DELETE', delay_ms => 1500, times => 1 } ]);
-	my $run = IPC::Run::start([ 'session-reconciler-gc', '--cluster', 'k8s', '--api-url', $api->url, '--dsn',
-		sprintf 'host=%s port=%s dbname=postgres', $r->node->host, $r->node->port ], '<', \undef, '>', \my $out);
+	my $run = IPC::Run::start([ 'session-reconciler-gc', '--cluster', 'k8s', '--api-url', $api->url, '--dsn', dsn() ], '<', \undef, '>', \my $out);
 	$r->wait_for("SELECT count(*) > 0 FROM reconciler.resource WHERE name = 'again' AND claimed_at IS NOT NULL");
 	my ($anew) = $api->create('deployments', object('again'));    # another uid
 	$run->finish;
@@ -169,6 +170,34 @@ subtest 'a token that is renewed' => sub {
 	($status, $log) = $guarded->collect($r, '--token-file', "$directory/token");
 	is($status, 4, 'a file that others can write is not used');
 	$guarded->end;
+};
+
+subtest 'a role that may do nothing else' => sub {
+	$r->do('CREATE ROLE session_gc LOGIN');
+	my ($status, $log) = collect('--dsn', dsn() . ' user=session_gc');
+	is_deeply([ $status, last_of($log, 'error')->{sqlstate} ], [ 4, '42501' ], 'without its level it is refused');
+	$r->one("SELECT reconciler_grant('session_gc', 'collector')");
+	ended('granted');
+	$api->create('deployments', object('granted'));
+	($status, $log) = collect('--dsn', dsn() . ' user=session_gc');
+	is_deeply([ $status, outcome_of($log, 'deleted') ], [ 0, ['accepted'] ], 'with it, it collects') or diag encode($log);
+	is(($r->events('resource_deleted', 'granted'))[0]{actor}, 'session_gc', '... in its own name');
+	is($r->error('SET ROLE session_gc'), '', 'it');
+	like($r->error('SELECT * FROM sessions'), qr/^42501/, '... may not read the sessions');
+	like($r->error("UPDATE reconciler.cluster SET mode = 'enforce'"), qr/^42501/, '... nor set the cluster');
+	$r->do('RESET ROLE');
+};
+
+subtest 'a signal' => sub {
+	$api->control(faults => [ { path => 'deployments', delay_ms => 60_000 } ]);
+	my $collector = Reconciler::Process->run('collector', 'session-reconciler-gc', '--cluster', 'k8s', '--api-url', $api->url, '--dsn', dsn());
+	$r->wait_for("SELECT running IS NOT NULL FROM reconciler.cluster_state");
+	$collector->signal('TERM');
+	waitpid $collector->pid, 0;
+	is($? >> 8, 5, 'ends it');
+	$collector->{ended} = 1;
+	$api->control(faults => []);
+	is((collect())[0], 0, 'and the next one need not wait');
 };
 
 subtest 'TLS' => sub {
