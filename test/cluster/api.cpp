@@ -148,7 +148,9 @@ Response discover(const Cluster& cluster, const std::string& group, const std::s
         if (kind.group == group && kind.version == version)
             resources.push_back({{"name", kind.resource}, {"singularName", ""}, {"namespaced", kind.namespaced}, {"kind", kind.kind}, {"verbs", {"delete", "get", "list"}}});
     if (resources.empty()) return no_such_page();
-    return json_answer(200, {{"kind", "APIResourceList"}, {"apiVersion", "v1"}, {"groupVersion", group.empty() ? version : group + "/" + version}, {"resources", resources}});
+    Json list{{"kind", "APIResourceList"}, {"groupVersion", group.empty() ? version : group + "/" + version}, {"resources", resources}};
+    if (!group.empty()) list["apiVersion"] = "v1";  // the core group's has none
+    return json_answer(200, list);
 }
 
 Response discover_group(const Cluster& cluster, const std::string& group)

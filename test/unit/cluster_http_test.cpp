@@ -128,7 +128,7 @@ TEST_F(ClusterHttp, SaysWhichRightIsMissing) {
 
 TEST_F(ClusterHttp, AKindThatIsNotServedIsProvenByDiscovery) {
   const std::string apps = R"({"kind":"APIResourceList","apiVersion":"v1","groupVersion":"apps/v1","resources":[{"name":"deployments"}]})";
-  const std::string core = R"({"kind":"APIResourceList","apiVersion":"v1","groupVersion":"v1","resources":[{"name":"pods"}]})";
+  const std::string core = R"({"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"pods"}]})";
   bool api_server = true;
   FaultServer server([&](const Seen& seen) {
     if (api_server && seen.target == "/apis/apps/v1") return answer(200, apps);
