@@ -176,7 +176,7 @@ CREATE FUNCTION set_cluster(name text, api_url text DEFAULT NULL, options jsonb 
   LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_set_cluster';
 REVOKE ALL ON FUNCTION set_cluster(text, text, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION set_cluster(text, text, jsonb) IS
-  'Says in which cluster sessions leave resources behind, and how they are told. Starts in mode report: nothing is deleted before {"mode": "enforce"}. api_url: https or http, no user, query or fragment; NULL where session-reconciler-gc connects instead of the server. options: an object; an unknown one is an error that lists them; those not given stay as they are. Connects to nobody. Returns a sentence with the control plane''s label. Errors: invalid option (22023), no such table or column (42P01, 42703), no or several attached tables (55000, 42725).';
+  'Says in which cluster sessions leave resources behind, and how they are told. Starts in mode report: nothing is deleted before {"mode": "enforce"}. api_url: https or http, no user, query or fragment; NULL where session-reconciler-gc connects instead of the server, or, for one that has an address, to leave it. options: an object; an unknown one is an error that lists them; those not given stay as they are. Connects to nobody. Returns a sentence with the control plane''s label. Errors: invalid option (22023), no such table or column (42P01, 42703), no or several attached tables (55000, 42725).';
 
 CREATE PROCEDURE collect_garbage(cluster text DEFAULT NULL)
   LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_collect_garbage';

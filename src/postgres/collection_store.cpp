@@ -298,6 +298,8 @@ void PgCollectionStore::end(const CollectionStart& start, const CollectionEnd& e
       query("UPDATE reconciler.collection n SET ended_at = $2, detail = $3, complete = " + all_listed() + " WHERE n.id = $1",
             {Param::integer(start.id), Param::time(at), Param::text(valid_text(e.detail, 1000))});
       query("UPDATE reconciler.cluster_state SET running = NULL WHERE cluster = $1", {Param::text(cluster_)});
+      query("DELETE FROM reconciler.resource r USING reconciler.cluster c WHERE c.name = $1 AND r.cluster = $1 AND NOT EXISTS (SELECT FROM jsonb_array_elements(c.kinds) AS k"
+            "   WHERE k->>'resource' = r.resource AND coalesce(k->>'group', '') = r.api_group)", {Param::text(cluster_)});
       query("DELETE FROM reconciler.collection WHERE cluster = $1 AND id < (SELECT id FROM reconciler.collection WHERE cluster = $1 ORDER BY id DESC OFFSET 99 LIMIT 1)", {Param::text(cluster_)});
       return setup;
     });

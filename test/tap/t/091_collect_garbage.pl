@@ -51,10 +51,10 @@ subtest 'an orphan is reported, then deleted; a user\'s data stays' => sub {
 	like(collect(), qr/cluster "k8s": 8 objects, 3 to be deleted, 0 deleted; nothing is deleted: it is only reported/, 'it says what it found');
 	is(scalar $api->names('deployments.apps'), 5, 'report deletes nothing');
 	is_deeply(rules(), { orphan => 'delete session_closed', 'orphan-home' => 'keep volume', unlabelled => 'keep unlabelled', nobodys => 'keep not_ours' }, 'orphaned_resources()');
-	$r->do('SELECT set_cluster(?, ?, ?)', 'k8s', $api->url, '{"mode": "enforce"}');
+	$r->do('SELECT set_cluster(?, options => ?)', 'k8s', '{"mode": "enforce"}');
 	$api->requests;
 	collect();
-	is_deeply([ grep {/^DELETE/} $api->requests ], [ map {"DELETE $_ 200"} '/apis/apps/v1/namespaces/streamspace/deployments/orphan', '/api/v1/namespaces/streamspace/services/orphan',
+	is_deeply([ map { $_->{path} } grep { $_->{method} eq 'DELETE' } $api->requests ], [ '/apis/apps/v1/namespaces/streamspace/deployments/orphan', '/api/v1/namespaces/streamspace/services/orphan',
 			'/apis/stream.space/v1alpha1/namespaces/streamspace/sessions/orphan' ], 'owners first');
 	is_deeply([ sort $api->names('deployments.apps') ], [ map {"streamspace/$_"} qw(alive nobodys theirs unlabelled) ], 'and nothing else');
 	is_deeply([ $api->names('persistentvolumeclaims') ], ['streamspace/orphan-home'], 'a user\'s data least of all');
