@@ -78,6 +78,7 @@ CREATE TABLE reconciler.collection (
   ended_at   timestamptz,
   actor      text NOT NULL,
   removes    boolean NOT NULL,
+  dry_run    boolean NOT NULL,
   lists      jsonb NOT NULL DEFAULT '{}',
   complete   boolean NOT NULL DEFAULT false,
   objects    bigint NOT NULL DEFAULT 0,
@@ -96,8 +97,9 @@ COMMENT ON COLUMN reconciler.collection.started_at IS 'When it began.';
 COMMENT ON COLUMN reconciler.collection.ended_at IS 'When it ended; NULL: it runs, or was given up.';
 COMMENT ON COLUMN reconciler.collection.actor IS 'session_reconciler for the worker, else the role that ran it.';
 COMMENT ON COLUMN reconciler.collection.removes IS 'Whether it might delete.';
+COMMENT ON COLUMN reconciler.collection.dry_run IS 'The API server was asked to check deletions without doing them.';
 COMMENT ON COLUMN reconciler.collection.lists IS 'By kind how its list ended: outcome, objects, detail.';
-COMMENT ON COLUMN reconciler.collection.complete IS 'Every kind was listed to its end: what was not named is not there.';
+COMMENT ON COLUMN reconciler.collection.complete IS 'Every kind was listed to its end, or is not served: what was not named is not there.';
 COMMENT ON COLUMN reconciler.collection.objects IS 'Objects listed.';
 COMMENT ON COLUMN reconciler.collection.ours IS 'Those of our control plane.';
 COMMENT ON COLUMN reconciler.collection.unlabelled IS 'Those that do not say to which control plane they belong.';
@@ -174,7 +176,7 @@ CREATE FUNCTION set_cluster(name text, api_url text DEFAULT NULL, options jsonb 
   LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_set_cluster';
 REVOKE ALL ON FUNCTION set_cluster(text, text, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION set_cluster(text, text, jsonb) IS
-  'Says in which cluster sessions leave resources behind, and how they are told. Starts in mode report: nothing is deleted before {"mode": "enforce"}. api_url: https or http, no user, query or fragment; NULL where session-reconciler-gc connects instead of the server. options: an object; an unknown one is an error that lists them; those not given stay as they are. Connects to nobody. Returns a sentence with the control plane''s label. Errors: invalid option (22023), no such table or column (42P01, 42703), no or several attached tables (55000, 42725).';
+  'Says in which cluster sessions leave resources behind, and how they are told. Starts in mode report: nothing is deleted before {"mode": "enforce"}. api_url: https or http, no user, query or fragment; NULL where session-reconciler-gc connects instead of the server, or, for one that has an address, to leave it. options: an object; an unknown one is an error that lists them; those not given stay as they are. Connects to nobody. Returns a sentence with the control plane''s label. Errors: invalid option (22023), no such table or column (42P01, 42703), no or several attached tables (55000, 42725).';
 
 CREATE PROCEDURE collect_garbage(cluster text DEFAULT NULL)
   LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_collect_garbage';
@@ -264,10 +266,10 @@ COMMENT ON FUNCTION reset_cluster_brake(text, text, integer) IS
 
 -- The steps of one collection, each a transaction of its own: for session-reconciler-gc.
 
-CREATE FUNCTION gc_begin(cluster text, OUT collection_id bigint, OUT kinds jsonb, OUT mode text, OUT why_not text) RETURNS SETOF record
+CREATE FUNCTION gc_begin(cluster text, dry_run boolean DEFAULT false, OUT collection_id bigint, OUT kinds jsonb, OUT mode text, OUT why_not text) RETURNS SETOF record
   LANGUAGE c ROWS 1 SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_gc_begin';
-COMMENT ON FUNCTION gc_begin(text) IS
-  'Begins a collection. One row: its number, the kinds to list in this order (group, version, resource, namespaces, selector), and enforce or report. A NULL number: it must not begin, why_not says why. Error 42704: no such cluster.';
+COMMENT ON FUNCTION gc_begin(text, boolean) IS
+  'Begins a collection. One row: its number, the kinds to list in this order (group, version, resource, namespaces, selector), and enforce or report. A NULL number: it must not begin, why_not says why. dry_run: the API server is to check deletions without doing them, whatever the mode. Error 42704: no such cluster.';
 
 CREATE FUNCTION gc_classify(collection_id bigint, kind jsonb, objects jsonb) RETURNS TABLE (uid text, verdict text, rule text, reason text)
   LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_gc_classify';
@@ -295,7 +297,7 @@ CREATE FUNCTION gc_end(collection_id bigint, detail text DEFAULT '') RETURNS voi
 COMMENT ON FUNCTION gc_end(bigint, text) IS
   'Ends a collection, and confirms that sessions whose resources a complete one no longer finds have left nothing behind. detail: the first thing that went wrong. Errors: no such collection (42704), it has ended (55000).';
 
-REVOKE ALL ON FUNCTION gc_begin(text), gc_classify(bigint, jsonb, jsonb), gc_listed(bigint, jsonb, text, bigint, text), gc_deletions(bigint, bigint),
+REVOKE ALL ON FUNCTION gc_begin(text, boolean), gc_classify(bigint, jsonb, jsonb), gc_listed(bigint, jsonb, text, bigint, text), gc_deletions(bigint, bigint),
   gc_report(bigint, bigint, text, text), gc_end(bigint, text) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION confirm_identity(reason text) RETURNS text

@@ -72,6 +72,9 @@ bool is_kind(const Json& body, std::string_view kind, std::string_view api_versi
   return said.text("kind") == kind && std::string_view(said.text("apiVersion")).substr(0, api_version.size()) == api_version;
 }
 
+// An answer of discovery; that of the core group says no version.
+bool discovers(const Json& body, std::string_view kind) { return is_kind(body, kind, "v1") || (is_kind(body, kind, "") && !body.contains("apiVersion")); }
+
 bool read_owner(const Json& reference, ClusterObject& object) {
   Members said(reference);
   if (said.truth("controller")) object.controller = ClusterObject::Owner{said.text("kind"), said.text("name"), said.text("uid")};
@@ -134,9 +137,18 @@ bool confirms_removal(std::string_view text, const std::string& uid) {
   return body && body->is_object() && !uid.empty() && Members(Members(*body).object("metadata")).text("uid") == uid;
 }
 
+std::optional<std::vector<std::string>> group_versions(std::string_view text) {
+  const auto body = parse_json(text);
+  if (!body || !body->is_object() || !discovers(*body, "APIGroup")) return {};
+  std::vector<std::string> versions;
+  for (const Json& one : Members(*body).array("versions"))
+    if (one.is_object()) versions.push_back(Members(one).text("version"));
+  return versions;
+}
+
 std::optional<bool> lists_resource(std::string_view text, const std::string& resource) {
   const auto body = parse_json(text);
-  if (!body || !body->is_object() || !is_kind(*body, "APIResourceList", "v1")) return {};
+  if (!body || !body->is_object() || !discovers(*body, "APIResourceList")) return {};
   for (const Json& one : Members(*body).array("resources"))
     if (one.is_object() && Members(one).text("name") == resource) return true;
   return false;

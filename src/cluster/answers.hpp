@@ -30,6 +30,9 @@ std::optional<ApiStatus> read_status(std::string_view body);
 // The answer to a removal that was taken: a Status that says so, or the object itself, which now ends.
 bool confirms_removal(std::string_view body, const std::string& uid);
 
+// APIGroup: the versions that it is served in. Empty: not such an answer.
+std::optional<std::vector<std::string>> group_versions(std::string_view body);
+
 // APIResourceList: whether it names the resource. Empty: not such a list.
 std::optional<bool> lists_resource(std::string_view body, const std::string& resource);
 

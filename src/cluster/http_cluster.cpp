@@ -62,36 +62,38 @@ HttpCluster::~HttpCluster() = default;
 Listed HttpCluster::list(const ResourceKind& kind, const std::string& namespace_name, const std::string& selector, const Page& page) {
   Listed listed;
   try {
-    std::string next;
-    bool expired = false;
-    for (int pages = 0; pages < options_.most_pages; ++pages) {
-      const Response response = ask_patiently({"GET", page_target(kind, namespace_name, selector, options_.page_size, next), metadata_only, {}});
-      if (answered(response, 410) && !next.empty() && !expired) {
-        // The snapshot that the pages are of is no longer there. What the server would go on with is another one: objects
-        // may have been missed, so this begins again.
-        expired = true;
-        next.clear();
-        listed.objects = 0;
-        continue;
-      }
-      if (!answered(response, 200)) return not_listed(response, kind, namespace_name);
-      const auto read = read_page(response.body, namespace_name);
-      if (!read) {
-        listed.detail = cat({"the answer to a list of ", shown(kind), " is not a list of metadata"});
-        return listed;
-      }
-      listed.objects += static_cast<std::int64_t>(read->objects.size());
-      if (!read->objects.empty()) page(read->objects);
-      if (read->next.empty()) {
-        listed.outcome = Listed::Outcome::complete;
-        return listed;
-      }
-      next = read->next;
-    }
-    listed.detail = cat({"the list of ", shown(kind), " has no end"});
+    collection_target(kind, namespace_name);
   } catch (const std::invalid_argument& error) {
     listed.detail = error.what();
+    return listed;
   }
+  std::string next;
+  bool expired = false;
+  for (int pages = 0; pages < options_.most_pages; ++pages) {
+    const Response response = ask_patiently({"GET", page_target(kind, namespace_name, selector, options_.page_size, next), metadata_only, {}});
+    if (answered(response, 410) && !next.empty() && !expired) {
+      // The snapshot that the pages are of is no longer there. What the server would go on with is another one: objects may
+      // have been missed, so this begins again.
+      expired = true;
+      next.clear();
+      listed.objects = 0;
+      continue;
+    }
+    if (!answered(response, 200)) return not_listed(response, kind, namespace_name);
+    const auto read = read_page(response.body, namespace_name);
+    if (!read) {
+      listed.detail = cat({"the answer to a list of ", shown(kind), " is not a list of metadata"});
+      return listed;
+    }
+    listed.objects += static_cast<std::int64_t>(read->objects.size());
+    if (!read->objects.empty()) page(read->objects);
+    if (read->next.empty()) {
+      listed.outcome = Listed::Outcome::complete;
+      return listed;
+    }
+    next = read->next;
+  }
+  listed.detail = cat({"the list of ", shown(kind), " has no end"});
   return listed;
 }
 
@@ -108,22 +110,43 @@ Listed HttpCluster::not_listed(const Response& response, const ResourceKind& kin
     const auto served = serves(kind);
     if (served && !*served) {
       listed.outcome = Listed::Outcome::not_served;
-      listed.detail = cat({"the API server has no ", shown(kind), " of version ", kind.version});
+      listed.detail = cat({"the API server has no ", shown(kind)});
+    } else if (served) {
+      listed.detail = cat({"the API server has ", shown(kind), ", but not of version ", kind.version});
     }
   }
   return listed;
 }
 
-// By discovery, which every account may read. Where there is no such group and version, the core API must be there to show
-// that this is an API server at all.
+// Whether the server has the kind, in whatever version: what is stored is the same in all of them. By discovery, which every
+// account may read.
 std::optional<bool> HttpCluster::serves(const ResourceKind& kind) {
-  const Response group = ask_patiently({"GET", version_target(kind), "application/json", {}});
-  if (answered(group, 200)) return lists_resource(group.body, kind.resource);
-  if (!answered(group, 404)) return {};
-  const Response core = ask_patiently({"GET", "/api/v1", "application/json", {}});
-  if (answered(core, 200) && lists_resource(core.body, "pods").value_or(false)) return false;
-  return {};
+  if (kind.group.empty()) return has_resource(kind);
+  const Response group = discover("/apis/" + kind.group);
+  if (answered(group, 404)) {
+    // No such group; the core API shows that this is an API server at all.
+    const auto core = has_resource({"", "v1", "pods"});
+    return core && *core ? std::optional(false) : std::nullopt;
+  }
+  const auto versions = answered(group, 200) ? group_versions(group.body) : std::nullopt;
+  if (!versions) return {};
+  for (const std::string& version : *versions) {
+    const auto has = has_resource({kind.group, version, kind.resource});
+    if (!has || *has) return has;
+  }
+  return false;
 }
+
+std::optional<bool> HttpCluster::has_resource(const ResourceKind& kind) {
+  try {
+    const Response version = discover(version_target(kind));
+    return answered(version, 200) ? lists_resource(version.body, kind.resource) : std::nullopt;
+  } catch (const std::invalid_argument&) {  // the server named that version
+    return {};
+  }
+}
+
+Response HttpCluster::discover(const std::string& target) { return ask_patiently({"GET", target, "application/json", {}}); }
 
 Removed HttpCluster::remove(const Removal& removal) {
   Removed removed;

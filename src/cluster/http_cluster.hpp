@@ -39,6 +39,8 @@ class HttpCluster final : public Cluster {
   http::Response exchange(http::Request);
   void pause(Duration);
   std::optional<bool> serves(const ResourceKind&);
+  std::optional<bool> has_resource(const ResourceKind&);
+  http::Response discover(const std::string& target);
   Listed not_listed(const http::Response&, const ResourceKind&, const std::string& namespace_name);
 
   const ClusterOptions options_;

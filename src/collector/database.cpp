@@ -35,8 +35,8 @@ int DatabaseRows::number(const char* column) const {
 }
 
 Database::Database(const std::string& dsn) : connection_(nullptr, &PQfinish) {
-  const char* const names[] = {"fallback_application_name", "dbname", nullptr};
-  const char* const values[] = {"session-reconciler-gc", dsn.empty() ? nullptr : dsn.c_str(), nullptr};
+  const char* const names[] = {"fallback_application_name", "dbname", "client_encoding", nullptr};
+  const char* const values[] = {"session-reconciler-gc", dsn.empty() ? nullptr : dsn.c_str(), "UTF8", nullptr};  // as JSON is
   connection_.reset(PQconnectdbParams(names, values, 1));
   if (PQstatus(connection_.get()) != CONNECTION_OK) throw DatabaseError("", trimmed(connection_ ? PQerrorMessage(connection_.get()) : "out of memory"));
   const DatabaseRows extension(checked(connection_.get(), PQexec(connection_.get(),

@@ -15,7 +15,7 @@ std::string text_of(const json& value) { return value.dump(-1, ' ', false, json:
 }  // namespace
 
 CollectionStart SqlStore::begin() {
-  const DatabaseRows row = database_.run("SELECT * FROM {gc_begin}($1)", {cluster_});
+  const DatabaseRows row = database_.run("SELECT * FROM {gc_begin}($1, $2)", {cluster_, dry_run_ ? "true" : "false"});
   CollectionStart start;
   if (row.null(0, "collection_id")) {
     start.why_not = row.text(0, "why_not");
@@ -48,7 +48,7 @@ std::vector<Deletion> SqlStore::deletions(const CollectionStart& start, std::int
     Deletion deletion;
     deletion.resource = std::stoll(text("resource_id"));
     deletion.removal = {{text("api_group"), text("version"), text("resource")}, text("namespace"), text("name"), text("uid"), text("resource_version"),
-                        dry_run_ || text("dry_run") == "t"};
+                        text("dry_run") == "t"};
     deletions.push_back(std::move(deletion));
   }
   return deletions;
@@ -56,7 +56,7 @@ std::vector<Deletion> SqlStore::deletions(const CollectionStart& start, std::int
 
 void SqlStore::report(const CollectionStart& start, const Deletion& deletion, const Removed& removed) {
   const Removal& removal = deletion.removal;
-  if (!dry_run_) database_.run("SELECT {gc_report}($1, $2, $3, $4)", {std::to_string(start.id), std::to_string(deletion.resource), to_string(removed.outcome), removed.detail});
+  database_.run("SELECT {gc_report}($1, $2, $3, $4)", {std::to_string(start.id), std::to_string(deletion.resource), to_string(removed.outcome), removed.detail});
   log_line(removal.dry_run ? "checked" : "deleted", {{"group", removal.kind.group}, {"resource", removal.kind.resource}, {"namespace", removal.namespace_name}, {"name", removal.name},
                                                      {"uid", removal.uid}, {"outcome", to_string(removed.outcome)}, {"detail", removed.detail}});
 }

@@ -8,7 +8,7 @@ namespace reconciler {
 
 class SqlStore final : public CollectionStore {
  public:
-  // dry_run: every removal is one that the API server only checks, and none is reported as done.
+  // dry_run: removals are only checked by the API server.
   SqlStore(Database& database, std::string cluster, bool dry_run) : database_(database), cluster_(std::move(cluster)), dry_run_(dry_run) {}
 
   CollectionStart begin() override;

@@ -14,6 +14,9 @@ CollectionEnd Collection::run(std::int64_t most) {
   return end_;
 }
 
+// Where a kind is not served, there is nothing of it.
+static bool whole(const Listed& listed) { return listed.outcome == Listed::Outcome::complete || listed.outcome == Listed::Outcome::not_served; }
+
 // One that fails in one of its namespaces has failed: nothing of the kind is absent then.
 void Collection::list(const Selected& selected) {
   Listed all;
@@ -22,12 +25,12 @@ void Collection::list(const Selected& selected) {
     const Listed one = cluster_.list(selected.kind, name_space, selected.selector,
                                      [&](const std::vector<ClusterObject>& page) { if (!page.empty()) store_.classify(start_, selected, page); });
     all.objects += one.objects;
-    if (one.outcome == Listed::Outcome::complete || all.outcome != Listed::Outcome::complete) continue;
+    if (one.outcome == Listed::Outcome::complete || !whole(all)) continue;
     all.outcome = one.outcome, all.detail = one.detail;
   }
   end_.objects += all.objects;
-  end_.complete = end_.complete && all.outcome == Listed::Outcome::complete;
-  note(all.outcome == Listed::Outcome::complete, selected.kind.resource + ": " + all.detail);
+  end_.complete = end_.complete && whole(all);
+  note(whole(all), selected.kind.resource + ": " + all.detail);
   store_.listed(start_, selected, all);
 }
 

@@ -37,7 +37,7 @@ struct Deletion {
 
 struct CollectionEnd {
   std::int64_t objects = 0, removed = 0, failed = 0;
-  bool complete = true;          // every kind was listed to its end
+  bool complete = true;          // every kind was listed to its end, or is not served
   std::string detail;            // the first thing that went wrong, one sentence
 };
 

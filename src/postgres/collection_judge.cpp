@@ -201,7 +201,7 @@ void PgCollectionStore::remember(const ClusterSetup& c, std::int64_t collection,
         "   AS t(uid, namespace, name, object, session_id, rule, verdict, reason, due, ended_seen)"
         " ON CONFLICT (cluster, uid) DO UPDATE SET api_group = excluded.api_group, api_version = excluded.api_version, resource = excluded.resource, namespace = excluded.namespace, name = excluded.name,"
         "   object = excluded.object, session_id = excluded.session_id, rule = excluded.rule, verdict = excluded.verdict, reason = excluded.reason, due = excluded.due, last_seen = excluded.last_seen,"
-        "   collection = excluded.collection, ended_seen = excluded.ended_seen,"
+        "   collection = excluded.collection, ended_seen = excluded.ended_seen, removed_at = CASE WHEN excluded.rule = 'in_deletion' THEN r.removed_at END,"
         "   absent_looks = CASE WHEN excluded.rule = 'session_unknown' THEN r.absent_looks ELSE 0 END, absent_counted = CASE WHEN excluded.rule = 'session_unknown' THEN r.absent_counted END",
         {Param::text(c.name), Param::text(selected.kind.group), Param::text(selected.kind.version), Param::text(selected.kind.resource), Param::time(at), Param::integer(collection),
          Param::texts(uids), Param::texts(namespaces), Param::texts(names), Param::jsonbs(objects), Param::texts(sessions), Param::texts(rules), Param::texts(verdicts), Param::texts(reasons),

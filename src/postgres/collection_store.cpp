@@ -87,10 +87,10 @@ CollectionStart PgCollectionStore::begin() {
         start.why_not = "collection " + state[0].text("running") + " runs";
         return start;
       }
-      start.removes = c.enforce && b->mode == Mode::enforce && !b->paused;
+      start.removes = c.enforce && b->mode == Mode::enforce && !b->paused && !dry_run_;
       start.kinds = c.kinds;
-      start.id = query("INSERT INTO reconciler.collection (cluster, started_at, actor, removes) VALUES ($1, $2, $3, $4) RETURNING id",
-                       {Param::text(cluster_), Param::time(at), Param::text(actor_), Param::boolean(start.removes)})
+      start.id = query("INSERT INTO reconciler.collection (cluster, started_at, actor, removes, dry_run) VALUES ($1, $2, $3, $4, $5) RETURNING id",
+                       {Param::text(cluster_), Param::time(at), Param::text(actor_), Param::boolean(start.removes), Param::boolean(dry_run_ || (!c.enforce && c.dry_run))})
                      .only()
                      .integer(0);
       query("UPDATE reconciler.cluster_state SET running = $2, alive_at = $3 WHERE cluster = $1", {Param::text(cluster_), Param::integer(start.id), Param::time(at)});
@@ -131,7 +131,8 @@ void PgCollectionStore::listed(const CollectionStart& start, const Selected& sel
       if (l.outcome != Listed::Outcome::complete) return;
       // Claimed, and no answer on record: it has gone since, so it was taken.
       std::vector<std::int64_t> taken;
-      for (Rows::Row row : query("SELECT id FROM reconciler.resource WHERE cluster = $1 AND api_group = $2 AND resource = $3 AND collection <> $4 AND claimed_at IS NOT NULL AND removed_at IS NULL AND last_result = ''",
+      for (Rows::Row row : query("SELECT id FROM reconciler.resource WHERE cluster = $1 AND api_group = $2 AND resource = $3 AND collection <> $4 AND claimed_at IS NOT NULL AND removed_at IS NULL AND last_result = ''"
+                                 " AND EXISTS (SELECT FROM reconciler.collection n WHERE n.id = claimed_by AND n.removes)",
                                  {Param::text(cluster_), kind_group(selected), kind_resource(selected), Param::integer(start.id)}))
         taken.push_back(row.integer("id"));
       note_removed(c, start.id, taken, "absent", at);
@@ -147,20 +148,25 @@ bool PgCollectionStore::may_remove(const ClusterSetup& c, std::int64_t collectio
                            .empty();
 }
 
+// Of collection n: every kind was listed to its end, or is not served: then there is nothing of it.
+static std::string all_listed() {
+  return "NOT EXISTS (SELECT FROM reconciler.cluster c, jsonb_array_elements(c.kinds) AS k WHERE c.name = n.cluster"
+         " AND coalesce(n.lists #>> ARRAY[k->>'resource' || coalesce('.' || nullif(k->>'group', ''), ''), 'outcome'], '') NOT IN ('complete', 'not_served'))";
+}
+
 // What was found this time and is to be deleted. An absent row counts only where everything was listed: a list that was not
 // may have named what has the session.
-static constexpr const char* to_be_deleted =
-    " FROM reconciler.resource r JOIN reconciler.collection n ON n.id = $2 CROSS JOIN (SELECT (SELECT bool_and(n.lists #>> ARRAY[k->>'resource' || coalesce('.' || nullif(k->>'group', ''), ''), 'outcome'] IS NOT DISTINCT FROM 'complete')"
-    "   FROM reconciler.cluster c, jsonb_array_elements(c.kinds) AS k WHERE c.name = $1) AS whole FROM reconciler.collection n WHERE n.id = $2) AS w"
-    " WHERE r.cluster = $1 AND r.collection = $2 AND r.verdict = 'delete' AND (w.whole OR r.rule <> 'session_unknown')"
-    " AND n.lists #>> ARRAY[r.resource || coalesce('.' || nullif(r.api_group, ''), ''), 'outcome'] = 'complete'";
+static std::string to_be_deleted() {
+  return " FROM reconciler.resource r JOIN reconciler.collection n ON n.id = $2 WHERE r.cluster = $1 AND r.collection = $2 AND r.verdict = 'delete' AND (r.rule <> 'session_unknown' OR " + all_listed() + ")"
+         " AND n.lists #>> ARRAY[r.resource || coalesce('.' || nullif(r.api_group, ''), ''), 'outcome'] = 'complete'";
+}
 
 // Once a collection, when all of its lists have ended: one more that found no row, and whether it is too much.
 void PgCollectionStore::count_due(const ClusterSetup& c, std::int64_t collection, bool removes, Time at) {
   // A list that began anew has named some twice.
   const Rows first = query("SELECT least(ours, objects) AS ours FROM reconciler.collection WHERE id = $1 AND due IS NULL", {Param::integer(collection)});
   if (first.empty()) return;
-  const std::int64_t due = query(std::string("SELECT count(*)") + to_be_deleted, {Param::text(cluster_), Param::integer(collection)}).only().integer(0);
+  const std::int64_t due = query("SELECT count(*)" + to_be_deleted(), {Param::text(cluster_), Param::integer(collection)}).only().integer(0);
   query("UPDATE reconciler.collection SET due = $2 WHERE id = $1", {Param::integer(collection), Param::integer(due)});
   note_absent(c, collection, at);
   if (!removes) return;
@@ -187,15 +193,14 @@ void PgCollectionStore::count_due(const ClusterSetup& c, std::int64_t collection
 void PgCollectionStore::note_absent(const ClusterSetup& c, std::int64_t collection, Time at) {
   if (query("SELECT 1 FROM reconciler.cluster_state WHERE cluster = $1 AND timeline = $2", {Param::text(cluster_), Param::integer(this_server().timeline)}).empty()) return;
   query("UPDATE reconciler.resource r SET absent_looks = absent_looks + 1, absent_counted = $3 FROM reconciler.collection n WHERE n.id = $2 AND r.cluster = $1 AND r.collection = $2 AND r.rule = 'session_unknown'"
-        " AND (r.absent_counted IS NULL OR r.absent_counted <= $3 - $4::interval) AND NOT EXISTS (SELECT FROM reconciler.cluster c, jsonb_array_elements(c.kinds) AS k WHERE c.name = $1"
-        "   AND n.lists #>> ARRAY[k->>'resource' || coalesce('.' || nullif(k->>'group', ''), ''), 'outcome'] IS DISTINCT FROM 'complete')",
+        " AND (r.absent_counted IS NULL OR r.absent_counted <= $3 - $4::interval) AND " + all_listed(),
         {Param::text(cluster_), Param::integer(collection), Param::time(at), Param::interval(c.limits.look_spacing)});
 }
 
 // Roots before what would be missed by them: in the order of the kinds.
-std::vector<PgCollectionStore::Candidate> PgCollectionStore::candidates(const ClusterSetup& c, std::int64_t collection, std::int64_t limit) {
+std::vector<PgCollectionStore::Candidate> PgCollectionStore::candidates(std::int64_t collection, std::int64_t limit, bool dry_run) {
   std::vector<Candidate> found;
-  for (Rows::Row row : query("SELECT r.id, r.api_group, r.api_version, r.resource, r.object::text AS object" + std::string(to_be_deleted) +
+  for (Rows::Row row : query("SELECT r.id, r.api_group, r.api_version, r.resource, r.object::text AS object" + to_be_deleted() +
                                  " AND r.claimed_by IS DISTINCT FROM $2 AND r.removed_at IS NULL"
                                  " ORDER BY (SELECT min(k.n) FROM reconciler.cluster c, jsonb_array_elements(c.kinds) WITH ORDINALITY AS k(kind, n) WHERE c.name = $1 AND k.kind->>'resource' = r.resource AND coalesce(k.kind->>'group', '') = r.api_group), r.id"
                                  " LIMIT $3 FOR UPDATE OF r",
@@ -203,7 +208,7 @@ std::vector<PgCollectionStore::Candidate> PgCollectionStore::candidates(const Cl
     Candidate one;
     one.object = object_from(json::parse(row.text("object")));
     one.selected.kind = {row.text("api_group"), row.text("api_version"), row.text("resource")};
-    one.deletion = {row.integer("id"), {one.selected.kind, one.object.namespace_name, one.object.name, one.object.uid, one.object.resource_version, !c.enforce}};
+    one.deletion = {row.integer("id"), {one.selected.kind, one.object.namespace_name, one.object.name, one.object.uid, one.object.resource_version, dry_run}};
     found.push_back(std::move(one));
   }
   return found;
@@ -213,12 +218,14 @@ std::vector<Deletion> PgCollectionStore::deletions(const CollectionStart& start,
   return transactions_.run("choosing what to delete", [&] {
     const Time at = database_now();
     std::vector<Candidate> due;
+    bool removes = false;
     const ClusterSetup c = ours([&] {
       ClusterSetup setup = still_running(start.id, at);
-      const bool removes = may_remove(setup, start.id);
+      removes = may_remove(setup, start.id);
       count_due(setup, start.id, removes, at);
       const bool braked = !query("SELECT 1 FROM reconciler.cluster_state WHERE cluster = $1 AND tripped IS NOT NULL", {Param::text(cluster_)}).empty();
-      if ((removes && !braked) || (!setup.enforce && setup.dry_run)) due = candidates(setup, start.id, limit);
+      const bool dry_run = query("SELECT dry_run FROM reconciler.collection WHERE id = $1", {Param::integer(start.id)}).only().boolean(0);
+      if ((removes && !braked) || dry_run) due = candidates(start.id, limit, dry_run);
       return setup;
     });
     // The lists took their time: what has changed since is judged again, in the transaction of the claim.
@@ -238,7 +245,7 @@ std::vector<Deletion> PgCollectionStore::deletions(const CollectionStart& start,
     if (ids.empty()) return claimed;
     ours([&] {
       query("UPDATE reconciler.resource SET claimed_by = $2, claimed_at = $3, last_result = '' WHERE id = ANY ($1)", {Param::integers(ids), Param::integer(start.id), Param::time(at)});
-      if (c.enforce) query("UPDATE reconciler.cluster_state SET allowance = greatest(allowance - $2, 0) WHERE cluster = $1", {Param::text(cluster_), Param::integer(static_cast<std::int64_t>(ids.size()))});
+      if (removes) query("UPDATE reconciler.cluster_state SET allowance = greatest(allowance - $2, 0) WHERE cluster = $1", {Param::text(cluster_), Param::integer(static_cast<std::int64_t>(ids.size()))});
     });
     return claimed;
   });
@@ -267,14 +274,15 @@ void PgCollectionStore::report(const CollectionStart& start, const Deletion& del
     ours([&] {
       const Time at = database_now();
       const ClusterSetup c = still_running(start.id, at);
-      const Rows claim = query("SELECT removed_at IS NOT NULL AS noted FROM reconciler.resource WHERE id = $1 AND cluster = $2 AND claimed_by = $3 FOR UPDATE",
+      const Rows claim = query("SELECT r.removed_at IS NOT NULL AS noted, n.dry_run FROM reconciler.resource r JOIN reconciler.collection n ON n.id = r.claimed_by WHERE r.id = $1 AND r.cluster = $2 AND n.id = $3 FOR UPDATE OF r",
                                {Param::integer(deletion.resource), Param::text(cluster_), Param::integer(start.id)});
       if (claim.empty()) throw UserError("55000", "resource " + std::to_string(deletion.resource) + " is not claimed by collection " + std::to_string(start.id), "Report what gc_deletions() of this collection handed out.");
       if (claim[0].boolean("noted")) return;
       const bool done = removed.outcome == Removed::Outcome::accepted || removed.outcome == Removed::Outcome::absent;
-      if (done && c.enforce) return note_removed(c, start.id, {deletion.resource}, to_string(removed.outcome), at);
+      const bool dry_run = claim[0].boolean("dry_run");
+      if (done && !dry_run) return note_removed(c, start.id, {deletion.resource}, to_string(removed.outcome), at);
       // An answer that is not known is none: a later list tells.
-      const std::string result = removed.outcome == Removed::Outcome::unknown ? "" : std::string(c.enforce ? "" : "dry run: ") + to_string(removed.outcome) + (removed.detail.empty() ? "" : ": " + removed.detail);
+      const std::string result = removed.outcome == Removed::Outcome::unknown ? "" : std::string(dry_run ? "dry run: " : "") + to_string(removed.outcome) + (removed.detail.empty() ? "" : ": " + removed.detail);
       query("UPDATE reconciler.resource SET last_result = $2 WHERE id = $1", {Param::integer(deletion.resource), Param::text(valid_text(result, 1000))});
       if (!done && removed.outcome != Removed::Outcome::changed) query("UPDATE reconciler.collection SET failed = failed + 1 WHERE id = $1", {Param::integer(start.id)});
     });
@@ -287,10 +295,11 @@ void PgCollectionStore::end(const CollectionStart& start, const CollectionEnd& e
     const ClusterSetup c = ours([&] {
       ClusterSetup setup = still_running(start.id, at);
       count_due(setup, start.id, may_remove(setup, start.id), at);
-      query("UPDATE reconciler.collection n SET ended_at = $2, detail = $3, complete = NOT EXISTS (SELECT FROM reconciler.cluster c, jsonb_array_elements(c.kinds) AS k WHERE c.name = n.cluster"
-            "   AND n.lists #>> ARRAY[k->>'resource' || coalesce('.' || nullif(k->>'group', ''), ''), 'outcome'] IS DISTINCT FROM 'complete') WHERE n.id = $1",
+      query("UPDATE reconciler.collection n SET ended_at = $2, detail = $3, complete = " + all_listed() + " WHERE n.id = $1",
             {Param::integer(start.id), Param::time(at), Param::text(valid_text(e.detail, 1000))});
       query("UPDATE reconciler.cluster_state SET running = NULL WHERE cluster = $1", {Param::text(cluster_)});
+      query("DELETE FROM reconciler.resource r USING reconciler.cluster c WHERE c.name = $1 AND r.cluster = $1 AND NOT EXISTS (SELECT FROM jsonb_array_elements(c.kinds) AS k"
+            "   WHERE k->>'resource' = r.resource AND coalesce(k->>'group', '') = r.api_group)", {Param::text(cluster_)});
       query("DELETE FROM reconciler.collection WHERE cluster = $1 AND id < (SELECT id FROM reconciler.collection WHERE cluster = $1 ORDER BY id DESC OFFSET 99 LIMIT 1)", {Param::text(cluster_)});
       return setup;
     });

@@ -43,7 +43,9 @@ struct JudgedObject {
 
 class PgCollectionStore final : public CollectionStore {
  public:
-  PgCollectionStore(std::string cluster, TransactionMode mode, std::string actor) : cluster_(std::move(cluster)), transactions_(mode), actor_(std::move(actor)) {}
+  // dry_run: the API server is asked to check deletions and does none, whatever the cluster's mode. begin() writes it down.
+  PgCollectionStore(std::string cluster, TransactionMode mode, std::string actor, bool dry_run = false)
+      : cluster_(std::move(cluster)), transactions_(mode), actor_(std::move(actor)), dry_run_(dry_run) {}
 
   CollectionStart begin() override;
   void classify(const CollectionStart&, const Selected&, const std::vector<ClusterObject>&) override;
@@ -65,13 +67,14 @@ class PgCollectionStore final : public CollectionStore {
   void count_due(const ClusterSetup&, std::int64_t collection, bool removes, Time at);
   void note_absent(const ClusterSetup&, std::int64_t collection, Time at);
   struct Candidate { Deletion deletion; Selected selected; ClusterObject object; };
-  std::vector<Candidate> candidates(const ClusterSetup&, std::int64_t collection, std::int64_t limit);
+  std::vector<Candidate> candidates(std::int64_t collection, std::int64_t limit, bool dry_run);
   void note_removed(const ClusterSetup&, std::int64_t collection, const std::vector<std::int64_t>& resources, const std::string& outcome, Time at);
   void confirm(const ClusterSetup&, std::int64_t collection, Time at);
 
   const std::string cluster_;
   Transactions transactions_;
   const std::string actor_;
+  const bool dry_run_;
 };
 
 }  // namespace reconciler

@@ -1,4 +1,5 @@
 // CALL collect_garbage(), and the steps of one collection for session-reconciler-gc.
+#include <exception>
 #include <limits>
 
 #include "engine/cluster_json.hpp"
@@ -76,15 +77,23 @@ RECONCILER_SQL_FUNCTION(collect_garbage) {
   BackendWaiter waiter;
   const std::vector<std::string> clusters = clusters_to_collect(TransactionMode::procedure, name);
   if (clusters.empty()) notice("no cluster with an address is set", "Set one with set_cluster().");
-  for (const std::string& cluster : clusters) {
-    const CollectionReport report = run_collection(cluster, TransactionMode::procedure, waiter, actor, std::numeric_limits<std::int64_t>::max());
-    Transactions(TransactionMode::procedure).run("reading the collection", [&] { say(cluster, report); });
-  }
+  std::exception_ptr failure;
+  for (const std::string& cluster : clusters) try {
+      const CollectionReport report = run_collection(cluster, TransactionMode::procedure, waiter, actor, std::numeric_limits<std::int64_t>::max());
+      Transactions(TransactionMode::procedure).run("reading the collection", [&] { say(cluster, report); });
+    } catch (const PostgresError& e) {
+      if (e.cancelled()) throw;
+      // One cluster's failure must not keep the others from their collection.
+      if (!failure) failure = std::current_exception();
+    } catch (const std::exception&) {
+      if (!failure) failure = std::current_exception();
+    }
+  if (failure) std::rethrow_exception(failure);
   return sql_null(fcinfo);
 }
 
 RECONCILER_SQL_FUNCTION(gc_begin) {
-  PgCollectionStore store(sql_text(fcinfo, 0), TransactionMode::caller, acting_role());
+  PgCollectionStore store(sql_text(fcinfo, 0), TransactionMode::caller, acting_role(), sql_bool(fcinfo, 1));
   const CollectionStart start = store.begin();
   SqlTable out(fcinfo);
   if (start.id == 0) {

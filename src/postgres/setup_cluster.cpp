@@ -156,7 +156,7 @@ void write_cluster(const std::string& name, const std::optional<std::string>& ad
   const json wanted = options.given("kinds") ? options.object("kinds") : anew ? json::parse(preset.kinds) : before->at("kinds");
   const auto word = [](const char* text) { return text ? std::optional<std::string>(text) : std::nullopt; };
   query("INSERT INTO reconciler.cluster AS c (name, api_url, binding_id, kinds, control_plane, session_label, warm_label, reference_columns) VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, $8::jsonb)"
-        " ON CONFLICT (name) DO UPDATE SET api_url = excluded.api_url, binding_id = excluded.binding_id, kinds = excluded.kinds,"
+        " ON CONFLICT (name) DO UPDATE SET api_url = coalesce(excluded.api_url, c.api_url), binding_id = excluded.binding_id, kinds = excluded.kinds,"
         " session_label = CASE WHEN $9 THEN excluded.session_label ELSE c.session_label END, warm_label = CASE WHEN $9 THEN excluded.warm_label ELSE c.warm_label END,"
         " reference_columns = CASE WHEN $10 THEN excluded.reference_columns ELSE c.reference_columns END",
         {Param::text(name), Param::text(address), Param::integer(b.binding.id), Param::jsonb(kinds_of(wanted, options, b).dump()), Param::text(own_control_plane()), Param::text(word(preset.session_label)),
@@ -171,16 +171,16 @@ void write_cluster(const std::string& name, const std::optional<std::string>& ad
       query_once(std::string("UPDATE reconciler.cluster SET ") + w.column + " = $2::text::" + w.type + " WHERE name = $1", {Param::text(name), Param::text(text)});
     });
   }
-  // A cluster that is new here was in no dump: a row that is absent from now on never was there.
+  // One that is new was in no dump: a row that is absent from now on never was there. Of one that has no state nobody knows.
   query("INSERT INTO reconciler.cluster_state (cluster, timeline) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-        {Param::text(name), Param::integer(this_server().timeline)});
+        {Param::text(name), Param::integer(before ? 0 : this_server().timeline)});
 }
 
 // As the server would connect: a token goes to its own origin only.
 void check_address(const std::string& address) {
   http::Credentials credentials(settings::credentials_file());
   credentials.refresh();
-  credentials.check(http::parse_address(address));
+  credentials.check(http::parse_address(address, "cluster address"), "cluster");
 }
 
 AttachedBinding binding_for(const std::string& name, const Options& options) {

@@ -48,8 +48,9 @@ class DueCollections {
   Duration run();
 
  private:
-  struct Failing { Failures failures; Duration next_try{0}; };  // by Waiter::uptime()
+  struct Failing { Failures failures; Duration next_try{0}; std::string put_off; };  // by Waiter::uptime()
   Duration run_one(const std::string& cluster);
+  Duration put_off(const std::string& cluster, const std::string& why);
 
   Waiter& waiter_;
   std::map<std::string, Failing> failing_;

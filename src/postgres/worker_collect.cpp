@@ -4,7 +4,6 @@
 
 #include "postgres/boundary.hpp"
 #include "postgres/run_collection.hpp"
-#include "postgres/user_error.hpp"
 #include "postgres/worker.hpp"
 
 namespace reconciler {
@@ -29,7 +28,7 @@ Duration DueCollections::run() {
 Duration DueCollections::run_one(const std::string& cluster) {
   try {
     const CollectionReport report = run_collection(cluster, TransactionMode::worker, waiter_, "session_reconciler", most_deletions);
-    if (report.start.id == 0) throw UserError("55000", "it was not collected: " + report.start.why_not);
+    if (report.start.id == 0) return put_off(cluster, report.start.why_not);
     if (const auto found = failing_.find(cluster); found != failing_.end()) {
       found->second.failures.end("session_reconciler: cluster " + cluster);
       failing_.erase(found);
@@ -43,6 +42,15 @@ Duration DueCollections::run_one(const std::string& cluster) {
     failing.next_try = waiter_.uptime() + pause;
     return pause;
   }
+}
+
+// It may not be collected now; said once.
+Duration DueCollections::put_off(const std::string& cluster, const std::string& why) {
+  Failing& failing = failing_[cluster];
+  if (failing.put_off != why) report(LogLevel::log, "session_reconciler: cluster " + cluster + " is not collected: " + why);
+  failing.put_off = why;
+  failing.next_try = waiter_.uptime() + minutes(1);
+  return minutes(1);
 }
 
 }  // namespace reconciler

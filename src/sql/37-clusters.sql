@@ -65,6 +65,7 @@ CREATE TABLE reconciler.collection (
   ended_at   timestamptz,
   actor      text NOT NULL,
   removes    boolean NOT NULL,
+  dry_run    boolean NOT NULL,
   lists      jsonb NOT NULL DEFAULT '{}',
   complete   boolean NOT NULL DEFAULT false,
   objects    bigint NOT NULL DEFAULT 0,
@@ -83,8 +84,9 @@ COMMENT ON COLUMN reconciler.collection.started_at IS 'When it began.';
 COMMENT ON COLUMN reconciler.collection.ended_at IS 'When it ended; NULL: it runs, or was given up.';
 COMMENT ON COLUMN reconciler.collection.actor IS 'session_reconciler for the worker, else the role that ran it.';
 COMMENT ON COLUMN reconciler.collection.removes IS 'Whether it might delete.';
+COMMENT ON COLUMN reconciler.collection.dry_run IS 'The API server was asked to check deletions without doing them.';
 COMMENT ON COLUMN reconciler.collection.lists IS 'By kind how its list ended: outcome, objects, detail.';
-COMMENT ON COLUMN reconciler.collection.complete IS 'Every kind was listed to its end: what was not named is not there.';
+COMMENT ON COLUMN reconciler.collection.complete IS 'Every kind was listed to its end, or is not served: what was not named is not there.';
 COMMENT ON COLUMN reconciler.collection.objects IS 'Objects listed.';
 COMMENT ON COLUMN reconciler.collection.ours IS 'Those of our control plane.';
 COMMENT ON COLUMN reconciler.collection.unlabelled IS 'Those that do not say to which control plane they belong.';

@@ -148,7 +148,20 @@ Response discover(const Cluster& cluster, const std::string& group, const std::s
         if (kind.group == group && kind.version == version)
             resources.push_back({{"name", kind.resource}, {"singularName", ""}, {"namespaced", kind.namespaced}, {"kind", kind.kind}, {"verbs", {"delete", "get", "list"}}});
     if (resources.empty()) return no_such_page();
-    return json_answer(200, {{"kind", "APIResourceList"}, {"apiVersion", "v1"}, {"groupVersion", group.empty() ? version : group + "/" + version}, {"resources", resources}});
+    Json list{{"kind", "APIResourceList"}, {"groupVersion", group.empty() ? version : group + "/" + version}, {"resources", resources}};
+    if (!group.empty()) list["apiVersion"] = "v1";  // the core group's has none
+    return json_answer(200, list);
+}
+
+Response discover_group(const Cluster& cluster, const std::string& group)
+{
+    std::map<std::string, Json> versions;
+    for (const Kind& kind : cluster.store.kinds)
+        if (kind.group == group) versions[kind.version] = {{"groupVersion", kind.api_version()}, {"version", kind.version}};
+    if (versions.empty()) return no_such_page();
+    Json list = Json::array();
+    for (const auto& [version, one] : versions) list.push_back(one);
+    return json_answer(200, {{"kind", "APIGroup"}, {"apiVersion", "v1"}, {"name", group}, {"versions", list}, {"preferredVersion", list[0]}});
 }
 
 bool authentic(const Cluster& cluster, const Request& request)
@@ -175,6 +188,7 @@ Response answer_api(Cluster& cluster, const Request& request, const std::string&
     if (!authentic(cluster, request)) return failure(401, "Unauthorized", "Unauthorized");
     std::vector<std::string> rest = request.segments;
     const bool core = rest.at(0) == "api";
+    if (!core && rest.size() == 2) return discover_group(cluster, rest[1]);
     if (rest.size() < (core ? 2U : 3U)) return no_such_page();
     const std::string group = core ? "" : rest[1], version = rest[core ? 1 : 2];
     rest.erase(rest.begin(), rest.begin() + (core ? 2 : 3));

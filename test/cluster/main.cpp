@@ -88,10 +88,11 @@ asio::awaitable<void> serve_connection(Cluster& cluster, tcp::socket socket)
     ErrorCode error;
     boost::beast::flat_buffer buffer;
     for (bool open = true; open;) {
-        http::request<http::string_body> message;
-        co_await http::async_read(socket, buffer, message, into(error));
+        http::request_parser<http::string_body> parser;
+        parser.body_limit(64 << 20);  // tests create many objects at once
+        co_await http::async_read(socket, buffer, parser, into(error));
         if (error) co_return;
-        open = co_await serve_request(cluster, socket, message);
+        open = co_await serve_request(cluster, socket, parser.get());
     }
 }
 

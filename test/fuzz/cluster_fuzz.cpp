@@ -21,5 +21,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
            "what is said of an answer is short and printable");
   expect(!confirms_removal(body, "") || (status && status->success), "without its uid only a Status confirms that an object is removed");
   expect(!lists_resource(body, "pods").value_or(false) || body.find("pods") != body.npos || body.find('\\') != body.npos, "a kind that is served is named");
+  if (const auto versions = group_versions(body)) expect(versions->size() < body.size(), "no more versions than were named");
   return 0;
 }

@@ -25,7 +25,7 @@ SELECT throws_ok($$ SELECT set_cluster('main', NULL, '{"kinds": ["pods"]}') $$, 
 SELECT throws_ok($$ SELECT set_cluster('main', NULL, '{"control_plane": "a b"}') $$, '22023', 'option "control_plane" is not valid', 'no label has it');
 SELECT throws_ok($$ SELECT set_cluster('main', NULL, '{"references": [{"table": "warm", "column": "id"}]}') $$, '42P01', 'table "warm" does not exist', 'no such table');
 CREATE TABLE warm (sandbox_id text);
-SELECT throws_ok($$ SELECT set_cluster('main', NULL, '{"references": [{"table": "warm", "column": "id"}]}') $$, '42703', 'column "id" of table warm does not exist', 'no such column');
+SELECT throws_ok($$ SELECT set_cluster('main', NULL, '{"references": [{"table": "warm", "column": "id"}]}') $$, '42703', 'column "id" of table public.warm does not exist', 'no such column');
 SELECT lives_ok($$ SELECT set_cluster('main', NULL, '{"references": [{"table": "warm", "column": "sandbox_id"}], "namespaces": ["ns"], "control_plane": "cp"}') $$, 'changed');
 SELECT is((SELECT jsonb_path_query_array(kinds, '$[*].namespaces') || reference_columns FROM reconciler.cluster), '[["ns"], ["ns"], ["ns"], ["ns"], {"table": "public.warm", "column": "sandbox_id"}]', 'as it was said');
 SELECT is((SELECT count(*) FROM reconciler.event WHERE kind = 'policy_changed' AND rule = 'set_cluster' AND evidence->>'cluster' = 'main'), 2::bigint, 'an event each time');
@@ -40,7 +40,7 @@ DELETE FROM reconciler.cluster WHERE name = 'agents';
 
 -- One collection, as the collector makes it. An object is "name session age [kind] [more]".
 CREATE FUNCTION pg_temp.object(name text, session text, age interval DEFAULT '1 day', more jsonb DEFAULT '{}', plane text DEFAULT 'cp') RETURNS jsonb LANGUAGE sql AS $$
-  SELECT jsonb_build_object('name', name, 'namespace', 'ns', 'uid', 'uid-' || name, 'resource_version', '7', 'created', to_char(reconciler.clock() - age AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+  SELECT jsonb_build_object('name', name, 'namespace', 'ns', 'uid', 'uid-' || name, 'resource_version', '7', 'created', to_char((reconciler.clock() - age) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
     'labels', jsonb_strip_nulls(jsonb_build_object('session-reconciler.io/session', session, 'session-reconciler.io/control-plane', plane))) || more $$;
 CREATE FUNCTION pg_temp.kind(n int DEFAULT 0) RETURNS jsonb LANGUAGE sql AS $$ SELECT kinds->n FROM reconciler.cluster WHERE name = 'main' $$;
 CREATE FUNCTION pg_temp.verdicts(id bigint, variadic objects jsonb[]) RETURNS text LANGUAGE sql AS $$
@@ -59,7 +59,9 @@ INSERT INTO reconciler.hold SELECT binding_id, 'held', 'infinity', 'looking', 'a
 INSERT INTO warm VALUES ('spare');
 
 SELECT throws_ok($$ SELECT * FROM gc_begin('other') $$, '42704', 'cluster "other" does not exist', 'no such cluster');
-SELECT set_config('t.id', collection_id::text, true), is(mode || ' ' || (kinds = (SELECT c.kinds FROM reconciler.cluster AS c)), 'report true', 'begun; it only reports') FROM gc_begin('main');
+CREATE TEMP TABLE begun AS SELECT * FROM gc_begin('main');
+SELECT set_config('t.id', collection_id::text, true) FROM begun;
+SELECT is(mode || ' ' || (kinds = (SELECT c.kinds FROM reconciler.cluster AS c)), 'report true', 'begun; it only reports') FROM begun;
 SELECT matches((SELECT why_not FROM gc_begin('main')), '^collection \d+ runs$', 'one at a time');
 SELECT is(pg_temp.verdicts(current_setting('t.id')::bigint, pg_temp.object('a', 'alive'), pg_temp.object('b', 'closed'), pg_temp.object('c', 'just'), pg_temp.object('d', 'nobody'), pg_temp.object('e', NULL),
     pg_temp.object('f', 'closed', plane => 'another'), pg_temp.object('g', 'closed', plane => NULL), pg_temp.object('h', 'closed', '10 min'), pg_temp.object('i', 'held'), pg_temp.object('spare', 'closed'),
@@ -99,12 +101,33 @@ SELECT pg_temp.verdicts(pg_temp.id(), pg_temp.object('b', 'closed'), pg_temp.obj
 SELECT pg_temp.list_rest(pg_temp.id());
 SELECT is(pg_temp.due(pg_temp.id()), 'b@7 d@7', 'everything was listed');
 SELECT gc_report(pg_temp.id(), id, CASE name WHEN 'b' THEN 'accepted' ELSE 'absent' END) FROM reconciler.resource WHERE name IN ('b', 'd');
-SELECT results_eq($$ SELECT session_id, rule, evidence->>'kind', evidence->>'name', evidence->>'uid', evidence->>'outcome', table_name::text FROM reconciler.event WHERE kind = 'resource_deleted' ORDER BY id $$,
-  $$ VALUES ('closed', 'session_closed', 'deployments.apps', 'b', 'uid-b', 'accepted', 'sessions'), ('nobody', 'session_unknown', 'deployments.apps', 'd', 'uid-d', 'absent', 'sessions') $$, 'each is an event');
+SELECT results_eq($$ SELECT session_id, rule, evidence->>'kind', evidence->>'name', evidence->>'uid', evidence->>'outcome', table_name = 'sessions' FROM reconciler.event WHERE kind = 'resource_deleted' ORDER BY id $$,
+  $$ VALUES ('closed', 'session_closed', 'deployments.apps', 'b', 'uid-b', 'accepted', true), ('nobody', 'session_unknown', 'deployments.apps', 'd', 'uid-d', 'absent', true) $$, 'each is an event');
 SELECT throws_ok($$ SELECT gc_report(pg_temp.id(), 0, 'accepted') $$, '55000', NULL, 'what was not handed out');
 SELECT throws_ok($$ SELECT gc_report(pg_temp.id(), 1, 'fine') $$, '22023', 'there is no outcome "fine"', 'another outcome');
 SELECT gc_end(pg_temp.id());
 SELECT is((SELECT value FROM reconciler_metrics() WHERE name = 'reconciler_resources_deleted_total'), 2::float8, 'counted');
+
+-- A dry run, where a kind is not served.
+SELECT pg_temp.later('20 min');
+CREATE TEMP TABLE dry AS SELECT * FROM gc_begin('main', dry_run => true);
+SELECT set_config('t.id', collection_id::text, true) FROM dry;
+SELECT is(mode, 'report', 'a dry run deletes nothing') FROM dry;
+SELECT pg_temp.verdicts(pg_temp.id(), pg_temp.object('y', 'closed'));
+SELECT pg_temp.list_rest(pg_temp.id(), 'not_served');
+SELECT results_eq($$ SELECT name, dry_run FROM gc_deletions(pg_temp.id()) $$, $$ VALUES ('y', true) $$, 'what would be deleted is to be checked');
+SELECT gc_report(pg_temp.id(), id, 'accepted') FROM reconciler.resource WHERE name = 'y';
+SELECT is((SELECT last_result || ' ' || (removed_at IS NULL) FROM reconciler.resource WHERE name = 'y'), 'dry run: accepted true', 'and is not said to be gone');
+SELECT gc_end(pg_temp.id());
+SELECT is((SELECT (complete, removes, dry_run, failed)::text FROM reconciler.collection ORDER BY id DESC LIMIT 1), '(t,f,t,0)', 'of a kind that is not served there is nothing');
+SELECT set_config('t.id', collection_id::text, true) FROM gc_begin('main', dry_run => true);
+SELECT pg_temp.verdicts(pg_temp.id(), pg_temp.object('y', 'closed'));
+SELECT pg_temp.list_rest(pg_temp.id());
+SELECT is(pg_temp.due(pg_temp.id()), 'y@7', 'claimed for a check, and not heard of again');
+SELECT gc_end(pg_temp.id());
+SELECT pg_temp.begin();
+SELECT pg_temp.list_rest(pg_temp.id()), gc_end(pg_temp.id());
+SELECT is((SELECT count(*) FROM reconciler.event WHERE kind = 'resource_deleted'), 2::bigint, 'when it is gone, that was not us');
 
 -- A crash between the claim and the answer.
 SELECT pg_temp.later('20 min');

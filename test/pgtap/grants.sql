@@ -14,7 +14,7 @@ CREATE TEMPORARY VIEW ours AS
 SELECT set_eq('SELECT DISTINCT name::text FROM ours', 'SELECT function_name FROM reconciler.level_of()',
               'every function is in the list of levels, and nothing else is');
 SELECT is_empty('SELECT function_name FROM reconciler.level_of() GROUP BY 1 HAVING count(*) > 1', 'none is in it twice');
-SELECT is_empty($$SELECT level FROM reconciler.level_of() WHERE level NOT IN ('viewer', 'operator', 'admin', 'evidence', 'owner')$$, 'there is no other level');
+SELECT is_empty($$SELECT level FROM reconciler.level_of() WHERE level NOT IN ('viewer', 'operator', 'admin', 'evidence', 'collector', 'owner')$$, 'there is no other level');
 
 SELECT is_empty('SELECT o.name FROM ours o, aclexplode(coalesce(o.proacl, acldefault(''f'', o.proowner))) a WHERE a.grantee = 0',
                 'PUBLIC may call nothing');

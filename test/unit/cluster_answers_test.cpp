@@ -89,7 +89,10 @@ TEST(ClusterAnswers, WhatAServerHas) {
   const std::string list = R"({"kind":"APIResourceList","apiVersion":"v1","groupVersion":"apps/v1","resources":[{"name":"deployments"},{"name":"deployments/scale"}]})";
   EXPECT_EQ(lists_resource(list, "deployments"), true);
   EXPECT_EQ(lists_resource(list, "sandboxes"), false);
+  EXPECT_EQ(lists_resource(R"({"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"pods"}]})", "pods"), true) << "as /api/v1 has it";
   EXPECT_FALSE(lists_resource("{}", "deployments"));
+  EXPECT_EQ(group_versions(R"({"kind":"APIGroup","apiVersion":"v1","name":"a","versions":[{"version":"v1"},{"version":"v2"}]})"), (std::vector<std::string>{"v1", "v2"}));
+  EXPECT_FALSE(group_versions(list));
   EXPECT_FALSE(lists_resource("", "deployments"));
 }
 

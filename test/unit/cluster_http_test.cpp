@@ -128,18 +128,22 @@ TEST_F(ClusterHttp, SaysWhichRightIsMissing) {
 
 TEST_F(ClusterHttp, AKindThatIsNotServedIsProvenByDiscovery) {
   const std::string apps = R"({"kind":"APIResourceList","apiVersion":"v1","groupVersion":"apps/v1","resources":[{"name":"deployments"}]})";
-  const std::string core = R"({"kind":"APIResourceList","apiVersion":"v1","groupVersion":"v1","resources":[{"name":"pods"}]})";
+  const std::string core = R"({"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"pods"}]})";
   bool api_server = true;
   FaultServer server([&](const Seen& seen) {
     if (api_server && seen.target == "/apis/apps/v1") return answer(200, apps);
+    if (api_server && seen.target == "/apis/apps") return answer(200, R"({"kind":"APIGroup","apiVersion":"v1","name":"apps","versions":[{"groupVersion":"apps/v1","version":"v1"}]})");
     if (api_server && seen.target == "/api/v1") return answer(200, core);
     return answer(404, "404 page not found\n");
   });
   Listed listed = list(server.url(), sandboxes);
   EXPECT_EQ(listed.outcome, L::not_served) << listed.detail;
-  EXPECT_EQ(listed.detail, "the API server has no sandboxes.agents.x-k8s.io of version v1alpha1");
+  EXPECT_EQ(listed.detail, "the API server has no sandboxes.agents.x-k8s.io");
   EXPECT_EQ(list(server.url(), {"apps", "v1", "rockets"}).outcome, L::not_served) << "the group is there";
   EXPECT_EQ(list(server.url(), deployments).outcome, L::unknown) << "it says that it has them";
+  listed = list(server.url(), {"apps", "v1beta1", "deployments"});
+  EXPECT_EQ(listed.outcome, L::unknown) << "what is stored is there in another version";
+  EXPECT_EQ(listed.detail, "the API server has deployments.apps, but not of version v1beta1");
   api_server = false;
   EXPECT_EQ(list(server.url(), sandboxes).outcome, L::unknown) << "some other server";
 }

@@ -108,6 +108,15 @@ TEST_F(CollectTest, AKindThatFailsInOneNamespaceHasFailedAndTheOthersGoOn) {
   EXPECT_TRUE(std::count(log.begin(), log.end(), "deletions 20"));  // the store knows what a failed list forbids
 }
 
+TEST_F(CollectTest, WhereAKindIsNotServedThereIsNothingOfIt) {
+  cluster.fails = {{"services/a", Listed::Outcome::not_served}};
+  EXPECT_TRUE(run().complete);
+  EXPECT_EQ(store.lists["services"].outcome, Listed::Outcome::not_served);
+  cluster.fails["services/b"] = Listed::Outcome::unknown;
+  EXPECT_FALSE(run().complete);
+  EXPECT_EQ(store.lists["services"].outcome, Listed::Outcome::unknown);
+}
+
 TEST_F(CollectTest, APoliteDistanceBetweenRemovals) {
   store.rounds = {{deletion("one"), deletion("two"), deletion("three")}};
   run();

@@ -53,7 +53,7 @@ sub create { my ($self, $resource, @objects) = @_; return @{ $self->control(obje
 # Names of what is there, as namespace/name
 sub names { my ($self, $kind) = @_; return @{ $self->control('objects')->{$kind} // [] } }
 
-# Requests since the last look, as "METHOD path status"
+# Requests since the last look: {method, path, query, status, body}
 sub requests
 {
 	my ($self) = @_;

@@ -138,7 +138,7 @@ for my $version (map { $_->[1] } @scripts)
 	is($r->one("SELECT string_agg(table_name || ' ' || (related->'commands'->'columns'->>'agent'), ', ') FROM reconciler.binding"), 'named agent_id',
 		'... the agent of commands is mapped where attach_sessions() would have found it') unless $maps_agents;
 	is($r->one("SELECT concat_ws(' ', columns - 'key' - 'state' - 'agent', related->'agents'->'columns') FROM reconciler.binding WHERE table_name = 'pooled'"),
-		'{"pool": "agent_pool"} {"id": "agent_id", "capacity": "capacity", "platform": "platform", "heartbeat": "last_heartbeat"}', '... so are columns of pools');
+		'{"pool": "agent_pool"} {"id": "agent_id", "capacity": "capacity", "platform": "platform", "heartbeat": "last_heartbeat"}', '... so are columns of pools') if $version lt '0.5.0';    # which maps them by itself
 	$r->do("DELETE FROM reconciler.binding WHERE table_name <> 'sessions'");
 	$r->do('UPDATE reconciler.binding SET guard_terminal = true');
 	is($r->do("UPDATE sessions SET state = 'running'") + 0, 0, '... what it closed is guarded');

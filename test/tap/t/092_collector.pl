@@ -6,11 +6,13 @@ use POSIX ();
 use PostgreSQL::Test::Utils;
 use Reconciler;
 use Reconciler::ApiServer;
+use Reconciler::Process;
+use Reconciler::Tls;
 use Test::More;
 
 my $r = Reconciler->new('collector', preload => '');
 my $hub = $r->hub('hub', '--profile', 'standard');
-$r->sessions_at($hub, { runtime_column => 'id' });
+$r->sessions_at($hub);
 my $api = Reconciler::ApiServer->start('apiserver');
 
 sub ago { return POSIX::strftime('%Y-%m-%dT%H:%M:%SZ', gmtime(time - $_[0])) }
@@ -26,6 +28,16 @@ sub object
 		labels => { 'session-reconciler.io/session' => $session, 'session-reconciler.io/control-plane' => $plane, %$labels }, %more };
 }
 
+# A session that ended long ago
+sub ended
+{
+	my ($id) = @_;
+	$r->add_session($id, 'agent-1', state => 'terminated', age => '2 hours');
+	$r->do('UPDATE sessions SET terminated_at = updated_at WHERE id = ?', $id);
+	return;
+}
+
+sub dsn { return sprintf 'host=%s port=%s dbname=postgres', $r->node->host, $r->node->port }
 sub set_cluster { my (%options) = @_; return $r->one("SELECT set_cluster('k8s', NULL, ?)", encode({ namespaces => ['ws'], %options })) }
 sub outcome_of { my ($log, $event) = @_; return [ map { $_->{outcome} } grep { $_->{event} eq $event } @$log ] }
 sub last_of { my ($log, $event) = @_; my ($found) = grep { $_->{event} eq $event } @$log; return $found // {} }
@@ -59,7 +71,7 @@ subtest 'a cluster that there is not' => sub {
 ok($plane, 'the control plane is told');
 
 subtest 'what a closed session left behind' => sub {
-	$r->add_session('closed', 'agent-1', state => 'terminated', age => '2 hours');
+	ended('closed');
 	$r->add_session('alive', 'agent-1', state => 'running', age => '2 hours');
 	$api->create('deployments', object('closed'), object('alive'));
 	$api->create('services', object('closed'));
@@ -79,13 +91,11 @@ subtest 'what a closed session left behind' => sub {
 	is_deeply([ map { $_->{session_id} } $r->events('resource_deleted') ], [qw(closed closed)], 'each is an event');
 };
 
-# Without these two an object may be changed between list and removal.
 subtest 'changed between list and deletion' => sub {
-	$r->add_session('again', 'agent-1', state => 'terminated', age => '2 hours');
+	ended('again');
 	$api->create('deployments', object('again'));
 	$api->control(faults => [ { method => 'DELETE', delay_ms => 1500, times => 1 } ]);
-	my $run = IPC::Run::start([ 'session-reconciler-gc', '--cluster', 'k8s', '--api-url', $api->url, '--dsn',
-		sprintf 'host=%s port=%s dbname=postgres', $r->node->host, $r->node->port ], '<', \undef, '>', \my $out);
+	my $run = IPC::Run::start([ 'session-reconciler-gc', '--cluster', 'k8s', '--api-url', $api->url, '--dsn', dsn() ], '<', \undef, '>', \my $out);
 	$r->wait_for("SELECT count(*) > 0 FROM reconciler.resource WHERE name = 'again' AND claimed_at IS NOT NULL");
 	my ($anew) = $api->create('deployments', object('again'));    # another uid
 	$run->finish;
@@ -97,7 +107,7 @@ subtest 'changed between list and deletion' => sub {
 };
 
 subtest 'a right that is missing' => sub {
-	$r->add_session('half', 'agent-1', state => 'terminated', age => '2 hours');
+	ended('half');
 	$api->create('deployments', object('half'));
 	$api->create('services', object('half'));
 	$api->control(rights => [ { verbs => [ 'list', 'delete' ], groups => ['apps'], resources => ['*'], namespaces => ['ws'] },
@@ -115,7 +125,7 @@ subtest 'a right that is missing' => sub {
 };
 
 subtest 'a server that goes away' => sub {
-	$r->add_session('later', 'agent-1', state => 'terminated', age => '2 hours');
+	ended('later');
 	$api->create('deployments', object('later'));
 	$api->control(faults => [ { path => 'services', reset => \1 } ]);
 	my ($status, $log) = collect();
@@ -162,12 +172,59 @@ subtest 'a token that is renewed' => sub {
 	$guarded->end;
 };
 
-subtest 'a pause' => sub {
+subtest 'a role that may do nothing else' => sub {
+	$r->do('CREATE ROLE session_gc LOGIN');
+	my ($status, $log) = collect('--dsn', dsn() . ' user=session_gc');
+	is_deeply([ $status, last_of($log, 'error')->{sqlstate} ], [ 4, '42501' ], 'without its level it is refused');
+	$r->one("SELECT reconciler_grant('session_gc', 'collector')");
+	ended('granted');
+	$api->create('deployments', object('granted'));
+	($status, $log) = collect('--dsn', dsn() . ' user=session_gc');
+	is_deeply([ $status, outcome_of($log, 'deleted') ], [ 0, ['accepted'] ], 'with it, it collects') or diag encode($log);
+	is(($r->events('resource_deleted', 'granted'))[0]{actor}, 'session_gc', '... in its own name');
+	is($r->error('SET ROLE session_gc'), '', 'it');
+	like($r->error('SELECT * FROM sessions'), qr/^42501/, '... may not read the sessions');
+	like($r->error("UPDATE reconciler.cluster SET mode = 'enforce'"), qr/^42501/, '... nor set the cluster');
+	$r->do('RESET ROLE');
+};
+
+subtest 'a signal' => sub {
+	$api->control(faults => [ { path => 'deployments', delay_ms => 60_000 } ]);
+	my $collector = Reconciler::Process->run('collector', 'session-reconciler-gc', '--cluster', 'k8s', '--api-url', $api->url, '--dsn', dsn());
+	$r->wait_for("SELECT running IS NOT NULL FROM reconciler.cluster_state");
+	$collector->signal('TERM');
+	waitpid $collector->pid, 0;
+	is($? >> 8, 5, 'ends it');
+	$collector->{ended} = 1;
+	$api->control(faults => []);
+	is((collect())[0], 0, 'and the next one need not wait');
+};
+
+subtest 'TLS' => sub {
+	plan skip_all => Reconciler::Tls::missing() if Reconciler::Tls::missing();
+	my $tls = Reconciler::Tls->new;
+	$tls->certificate($_) for qw(ca other-ca);
+	$tls->certificate('apiserver', 'ca', 'subjectAltName = IP:127.0.0.1');
+	my $url = $tls->before($api->address, 'apiserver');
+	my ($status, $log) = collect('--api-url', $url, '--ca-file', "$tls->{directory}/ca.crt");
+	is($status, 0, 'a server that its CA vouches for') or diag encode($log);
+	($status, $log) = collect('--api-url', $url, '--ca-file', "$tls->{directory}/other-ca.crt");
+	is($status, 1, 'one that it does not');
+	like(last_of($log, 'listed')->{detail}, qr/certificate/i, '... and why nothing is listed');
+	$tls->end;
+};
+
+subtest 'where it must not' => sub {
+	ended('paused');
+	$api->create('deployments', object('paused'));
 	$r->one("SELECT pause_reconciler('quiet, please')");
 	my ($status, $log) = collect();
-	is($status, 3, 'it must not begin') or diag encode($log);
-	ok(last_of($log, 'not begun')->{detail}, '... and why');
+	is_deeply([ $status, last_of($log, 'begun')->{mode}, outcome_of($log, 'deleted') ], [ 0, 'report', [] ], 'paused: it only looks');
 	$r->one("SELECT unpause_reconciler('done')");
+	$r->one("SELECT set_mode('off', 'for good')");
+	($status, $log) = collect();
+	is($status, 3, 'off: it does not begin') or diag encode($log);
+	like(last_of($log, 'not begun')->{detail}, qr/off/, '... and says why');
 };
 
 $api->end;
