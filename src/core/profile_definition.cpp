@@ -267,9 +267,9 @@ ProfileDefinition ProfileDefinition::read(std::string_view name, std::string_vie
   if (const auto hub = root.find("hub")) read_hub(def, *hub);
   def.ask_session = maybe_operation(root, "ask_session", {Field::session_id}, {"running", "suspended", "gone", "unclear"});
   if (!root.find("agent")) {
-    if (!def.ask_session) root.wrong("needs agent, or ask_session where the hub knows of sessions alone");
     for (const char* of_agents : {"list_agents", "ask_agent", "send", "ask_command"})
-      if (const auto member = root.find(of_agents)) member->wrong("needs agent beside it");
+      if (root.find(of_agents)) root.at("agent");  // is missing
+    if (!def.ask_session) root.wrong("needs agent, or ask_session where the hub knows of sessions alone");
     if (def.authoritative) root.wrong("can't be authoritative without agent");
     return def;
   }

@@ -100,8 +100,9 @@ std::optional<Last> last_accepted(const Inventory& inventory) {
 // Of each source, kind and scope one of each state is kept: the last.
 std::int64_t keep(const Inventory& inventory, ListedAs as, const std::string& why, Time received) {
   const std::vector<std::string> subjects(inventory.subjects.begin(), inventory.subjects.end());
-  return query("WITH replaced AS (DELETE FROM reconciler.inventory WHERE source = $1 AND kind = $2 AND scope = $3 AND (state = $7 OR $7 = 'accepted'))"
-               " INSERT INTO reconciler.inventory (source, kind, scope, as_of, received_at, complete, state, why, listed, subjects)"
+  query("DELETE FROM reconciler.inventory WHERE source = $1 AND kind = $2 AND scope = $3 AND (state = $4 OR $4 = 'accepted')",
+        {Param::text(inventory.source), Param::text(inventory.kind), Param::text(inventory.scope), Param::text(to_string(as))});
+  return query("INSERT INTO reconciler.inventory (source, kind, scope, as_of, received_at, complete, state, why, listed, subjects)"
                " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, cardinality($9), CASE WHEN $6 THEN $9 ELSE '{}' END) RETURNING inventory_id",
                {Param::text(inventory.source), Param::text(inventory.kind), Param::text(inventory.scope), Param::time(inventory.as_of), Param::time(received), Param::boolean(inventory.complete),
                 Param::text(to_string(as)), Param::text(why), Param::texts(subjects)})

@@ -43,8 +43,22 @@ void PgStore::update_runtime_evidence(const std::string& source, const std::vect
       for (const std::string& runtime : runtimes) records[runtime];
       static const std::string text = "SELECT e.*, " + max_age_of("e.source", "e.stated_at") + " AS max_age FROM (SELECT $1::int AS binding, $2::text AS source, u.* FROM unnest($3) AS u(runtime) OFFSET 0) AS t"
                                       " JOIN reconciler.runtime_evidence e ON e.binding_id = t.binding AND e.runtime_id = t.runtime AND e.source = t.source ORDER BY e.runtime_id FOR UPDATE OF e";
-      for (Rows::Row row : query_batch(text, {Param::integer(b_.binding.id), Param::text(source), Param::texts(runtimes)})) records[row.text("runtime_id")] = read_record(row);
+      const auto lock = [&](const std::vector<std::string>& wanted) {
+        for (Rows::Row row : query_batch(text, {Param::integer(b_.binding.id), Param::text(source), Param::texts(wanted)}))
+          if (row.time("observed_at") != Time::min()) records[row.text("runtime_id")] = read_record(row);
+      };
+      lock(runtimes);
       std::vector<std::string> ids;
+      for (const auto& [runtime, record] : records)
+        if (!record) ids.push_back(runtime);
+      // Somebody else may be about to write the first word of the same source: whoever comes second has to see it.
+      if (!ids.empty()) {
+        query_batch("INSERT INTO reconciler.runtime_evidence (binding_id, source, runtime_id, backend, presence, observed_at, unauthorized, detail, gone_time, gone_observations)"
+                    " SELECT $1, $2, u.runtime, '', 'unknown', '-infinity', false, '', '0', 0 FROM unnest($3) AS u(runtime) ON CONFLICT DO NOTHING",
+                    {Param::integer(b_.binding.id), Param::text(source), Param::texts(ids)});
+        lock(ids);
+        ids.clear();
+      }
       std::vector<std::optional<std::string>> presence, detail, backend;
       std::vector<std::optional<bool>> unauthorized;
       std::vector<std::optional<Time>> at, stated, counted, unknown, present;

@@ -8,7 +8,7 @@ CREATE SCHEMA app;
 SET search_path = app, sr, public;
 SELECT * FROM no_plan();
 
-SELECT set_eq('SELECT name FROM reconciler.hub_profile WHERE built_in', ARRAY['standard', 'streamspace', 'pull'], 'the profiles are built in');
+SELECT set_eq('SELECT name FROM reconciler.hub_profile WHERE built_in', ARRAY['standard', 'streamspace', 'pull', 'centaur'], 'the profiles are built in');
 
 -- Keys of any type.
 DO $$
@@ -250,7 +250,7 @@ SELECT lives_ok('SELECT create_control_plane()', 'in the current schema');
 SELECT has_table('plane', name, name || ' is there') FROM unnest(ARRAY['sessions', 'agents', 'agent_commands', 'audit_log']) AS name;
 SELECT is((SELECT mode FROM reconciler.binding), 'enforce', 'attached to be acted on');
 SELECT set_eq('SELECT jsonb_object_keys(related) FROM reconciler.binding', ARRAY['agents', 'commands', 'audit'], 'with all its tables');
-SELECT set_eq('SELECT jsonb_object_keys(columns) FROM reconciler.binding', ARRAY['key', 'state', 'agent', 'runtime', 'created', 'entered', 'updated', 'reason', 'closed', 'pool', 'platform', 'region'], 'and all its columns');
+SELECT set_eq('SELECT jsonb_object_keys(columns) FROM reconciler.binding', ARRAY['key', 'state', 'agent', 'runtime', 'created', 'entered', 'updated', 'reason', 'closed', 'pool', 'platform', 'region', 'backend'], 'and all its columns');
 SELECT is_empty($$SELECT detail FROM preflight() WHERE check_name ~ ': (index|rights|mapping|time zone|row)' AND status <> 'ok'$$, 'nothing is left to be done');
 SELECT throws_ok($$SELECT create_control_plane('reconciler')$$, '3F000', NULL, 'not in our own schema');
 SELECT throws_ok($$SELECT create_control_plane(NULL)$$, '3F000', NULL, 'nor nowhere');

@@ -51,5 +51,5 @@ TEST(Centaur, WithoutAgentsNothingElseIsOfAgents) {
   EXPECT_EQ(wrong(R"({"authoritative": false, "idempotent": false, )" + session + "}"), "nothing is");
   EXPECT_EQ(wrong(R"({"authoritative": false, "idempotent": false})"), "hub profile \"mine\" needs agent, or ask_session where the hub knows of sessions alone");
   EXPECT_EQ(wrong(R"({"authoritative": true, "idempotent": false, )" + session + "}"), "hub profile \"mine\" can't be authoritative without agent");
-  EXPECT_EQ(wrong(R"({"authoritative": false, "idempotent": false, "send": {}, )" + session + "}"), "hub profile \"mine\".send needs agent beside it");
+  EXPECT_EQ(wrong(R"({"authoritative": false, "idempotent": false, "send": {}, )" + session + "}"), "hub profile \"mine\".agent is missing");
 }

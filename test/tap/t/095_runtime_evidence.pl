@@ -31,7 +31,7 @@ subtest 'by what the hub says' => sub {
 	$r->live_through(9 * 60);
 	is($r->state_of('gone'), 'suspended', 'nothing is done for ten minutes');
 
-	$hub->fault({ match => { path => '/v1/sessions/*' }, kind => 'status', status => 500 });
+	$hub->fault({ match => { path_prefix => '/v1/sessions/' }, kind => 'status 500' });
 	$r->live_through(20 * 60);
 	is($r->one("SELECT count(*) FROM sessions WHERE state = 'suspended'"), 4, 'a hub that fails changes nothing');
 	is($r->metric('reconciler_hub_up'), 0, 'the metric says so');
