@@ -8,3 +8,9 @@ BEGIN
       HINT = 'Restart the server, or connect again where it does not preload the library; then repeat ALTER EXTENSION session_reconciler UPDATE.';
   END IF;
 END $$;
+
+-- Agents that are full take stops, too.
+DROP INDEX reconciler.agent_free;
+CREATE INDEX agent_free ON reconciler.agent (pool_id, fullness, spread)
+  WHERE connected AND approved AND NOT suspect AND draining IS NULL;
+COMMENT ON COLUMN reconciler.agent.load IS 'Sessions that it has, but for those that a user asked to end: as counted, and what was assigned since.';
