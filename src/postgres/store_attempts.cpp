@@ -252,6 +252,8 @@ void PgStore::record(const PassStart& pass, const std::vector<Attempt>& attempts
 
 void PgStore::record_once(const PassStart& pass, const std::vector<Attempt>& attempts, const std::vector<const Attempt*>& taken) {
   transactions_.run("recording retries", [&] {
+    // Paused since it was sent: the row waits.
+    if (!taken.empty() && !ours([&] { return still_allowed(false); })) throw NotNow{};
     std::vector<Handover> moves;
     for (const Attempt* attempt : taken) moves.push_back({attempt->tracked, attempt->tracked->goes_to->verdict, attempt->tracked->goes_to->evidence});
     std::map<std::string, Image> images;

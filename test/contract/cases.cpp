@@ -519,6 +519,17 @@ void a_place_goes_with_its_lease(Bench& b) {
   EXPECT_SO(only(b.one(), "pending").episode.sent_to == "b");  // the next pass gives it there, if there is room
 }
 
+void who_has_taken_over_during_a_pause_gets_the_session_after_it(Bench& b) {
+  b.pool();
+  b.put("s", "terminating");
+  const Tracked tracked = to_the_other(only(b.one(), "terminating"), "stop_session");
+  const auto claims = claimed(b.one(), tracked);
+  b.pause(false);
+  b.one().record(pass(b.one()), {answer(tracked, claims.at(0), CommandMeaning::accepted)});
+  const Tracked after = only(b.one(), "terminating");
+  EXPECT_SO(of_kind(b, "reassign") == 0 && after.session.agent == "a" && after.episode.sent_to == "b" && after.episode.accepted_at);
+}
+
 void a_stop_goes_to_a_full_agent(Bench& b) {
   const int pool = b.pool();
   for (const char* key : {"s1", "s2", "s3", "s4", "s5"}) b.put(key, "running", "b");
@@ -648,6 +659,7 @@ const std::vector<Case>& cases() {
       CASE(a_place_is_kept_for_a_command_on_its_way),
       CASE(a_place_is_given_back_once),
       CASE(a_place_goes_with_its_lease),
+      CASE(who_has_taken_over_during_a_pause_gets_the_session_after_it),
       CASE(a_stop_goes_to_a_full_agent),
       CASE(a_plan_stands_until_it_is_carried_out),
       CASE(a_plan_ends_when_its_session_has_another_agent),

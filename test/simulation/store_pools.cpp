@@ -154,7 +154,7 @@ void SimStore::settle_room(const PassStart& pass, const Attempt& attempt, bool r
   const Tracked& tracked = *attempt.tracked;
   if (!hands_over(tracked)) return;
   const Episode* e = kept(tracked.session.key);
-  const bool taken = recorded && attempt.lease > db_.clock && e && e->accepted_at && e->sent_to == tracked.goes_to->agent;
+  const bool taken = recorded && allowed(false) && attempt.lease > db_.clock && e && e->accepted_at && e->sent_to == tracked.goes_to->agent;
   if (!taken || !move_row(pass, {&tracked, tracked.goes_to->verdict, tracked.goes_to->evidence})) {
     if (kept_place) give_room_back(tracked.goes_to->agent);
   } else if (tracked.session.agent && takes_place(tracked)) {
