@@ -841,3 +841,9 @@ UPDATE reconciler.hub_profile SET definition = $profile${
   }
 }
 $profile$ WHERE name = 'standard';
+
+-- Agents that are full take stops, too.
+DROP INDEX reconciler.agent_free;
+CREATE INDEX agent_free ON reconciler.agent (pool_id, fullness, spread)
+  WHERE connected AND approved AND NOT suspect AND draining IS NULL;
+COMMENT ON COLUMN reconciler.agent.load IS 'Sessions that it has, but for those that a user asked to end: as counted, and what was assigned since.';

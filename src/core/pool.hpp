@@ -9,12 +9,16 @@ namespace reconciler {
 // Tries of other agents once those of a session's own are spent.
 inline constexpr int most_siblings = 3;
 
+// What rebalance_pool() wants.
+struct PlannedMove { std::string to_agent, actor; };
+
 struct PoolFacts {
   std::string name;                      // for people
   bool runtimes_outlive_agents = false;  // what its sessions run in lives on without their agent
   bool emptied = false;                  // the session's agent is being drained, and its sessions are to leave it
-  std::optional<std::string> taker;      // the least loaded other agent that is there and takes sessions
-  std::string none_because;              // where there is none: why
+  std::optional<std::string> taker;      // the least loaded other agent that is there and takes it
+  bool full = false;                     // where there is none: others are there, and have no room
+  std::string none_because;              // … why
 };
 
 }  // namespace reconciler

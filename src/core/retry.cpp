@@ -38,6 +38,10 @@ void keep_longer(std::optional<Open>& open, Time until, std::string text) {
 
 }  // namespace
 
+std::string sent(const Facts& f, const std::string& command) {
+  return f.pulled ? cat({"our ", command, " was queued, for its agent to fetch,"}) : cat({"the hub accepted our ", command});
+}
+
 // No try before this. A time further ahead than any backoff was written by a clock that was wrong.
 Time not_before(const Facts& f) {
   const Time next = f.episode.next_attempt.value_or(f.now);
@@ -58,7 +62,7 @@ std::optional<Open> open_command(const Facts& f) {
     const Duration age = elapsed(*episode.accepted_at, f.now);
     if (age < policy.command_timeout)
       keep_longer(open, plus(f.now, policy.command_timeout - age),
-                  cat({"the hub accepted our ", policy.retry_action, " ", span(age), " ago; it has ", span(policy.command_timeout)}));
+                  cat({sent(f, policy.retry_action), " ", span(age), " ago; it has ", span(policy.command_timeout)}));
   }
   const Command* own = applications_command(f);
   // What the agent has acknowledged of a start is start_acknowledged's matter.

@@ -20,6 +20,7 @@ Answer policy_off(const Facts&, std::string* why);
 Answer fresh(const Facts&, std::string* why);
 // sibling.cpp
 Answer agent_replaced(const Facts&, std::string* why);
+Answer planned_move(const Facts&, std::string* why);
 Answer sibling_due(const Facts&, std::string* why);
 // completion.cpp
 Answer completion_proven(const Facts&, std::string* why);
@@ -108,6 +109,8 @@ std::optional<Time> start_taken_over(const Facts&);
 bool start_timed_out(const Facts&);
 // What its agent may still have of a session that is closed without it.
 Owed owed_by(const Facts&);
+// "the hub accepted our stop_session"; where agents fetch, no more was done than to put it down for them.
+std::string sent(const Facts&, const std::string& command);
 // When the agent took it over; empty: it never did, as far as is on record.
 std::optional<Time> acknowledged(const Command&);
 

@@ -55,6 +55,8 @@ bool may_be_sent_elsewhere(const Facts& f, const std::string& command) {
   return sure && start && start->sendable && !start_taken_over(f) && state_age(f) < start_moves_within;
 }
 
+bool awaits_command(const Facts& f) { return f.policy && (!f.policy->retry_action.empty() || !f.policy->awaits.empty()); }
+
 // Nothing more can be hoped for from other agents.
 bool siblings_spent(const Facts& f) {
   if (f.episode.attempts >= f.policy->max_attempts + most_siblings) return true;
@@ -102,7 +104,7 @@ Answer sibling_due(const Facts& f, std::string* why) {
 }
 
 Answer agent_replaced(const Facts& f, std::string* why) {
-  const bool by_command = f.policy && (!f.policy->retry_action.empty() || !f.policy->awaits.empty());
+  const bool by_command = awaits_command(f);
   if (!f.pool || !f.pool->runtimes_outlive_agents || by_command || !has_agent(f) || f.session.state.empty()) {
     if (why) *why = !f.pool ? "it is of no pool, or its own agent is the one that has it" : by_command ? "the state awaits a command" : "its runtime does not outlive its agent, as far as its pool says";
     return {};
@@ -119,8 +121,20 @@ Answer agent_replaced(const Facts& f, std::string* why) {
     return wait(Action::reassign, std::max(due, f.now), second ? Blocked::second_observation : Blocked::none, because.text);
   }
   // Its runtime lives on: it is never ended because nobody has it yet.
-  if (!f.pool->taker) return wait(Action::reassign, {}, Blocked::no_agent, cat({because.text, "; ", f.pool->none_because}));
+  if (!f.pool->taker) return wait(Action::reassign, {}, f.pool->full ? Blocked::no_room : Blocked::no_agent, cat({because.text, "; ", f.pool->none_because}));
   return goes_to(f, because);
+}
+
+Answer planned_move(const Facts& f, std::string* why) {
+  if (!f.planned || awaits_command(f) || !has_agent(f) || f.session.state.empty()) {
+    if (why) *why = f.planned ? "the state awaits a command, or it names no agent" : "no plan of rebalance_pool() is being carried out for it";
+    return {};
+  }
+  Verdict verdict;
+  verdict.action = Action::reassign, verdict.reason = "rebalanced", verdict.to_agent = f.planned->to_agent;
+  verdict.text = cat({f.planned->actor, " called rebalance_pool()"});
+  if (why) *why = cat({verdict.text, ": agent ", in_quotes(verdict.to_agent), " is to have it"});
+  return verdict;
 }
 
 // A stop that is owed: whether another agent is to get it.

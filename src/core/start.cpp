@@ -46,14 +46,14 @@ Answer start_acknowledged(const Facts& f, std::string* why) {
   const Duration limit = f.policy->acknowledged_timeout;
   if (why)
     *why = cat({start ? "newest start: " : "no start is the session's newest command", start ? describe(*start, f.now) : "",
-                start && !by_agent ? ", not acknowledged" : "", at && !by_agent ? "; the hub accepted ours" : "", "; acknowledged_timeout ", span(limit), " (policy)"});
+                start && !by_agent ? ", not acknowledged" : "", at && !by_agent ? (f.pulled ? "; ours was queued" : "; the hub accepted ours") : "", "; acknowledged_timeout ", span(limit), " (policy)"});
   if (f.episode.session_running && agent_presence(f) == Presence::present)
     return wait(Action::wait, {}, Blocked::contradiction,
                 cat({"the hub says that the session runs, but it is still ", f.session.state, "; it is shown"}));
   // An agent that is gone or unknown is the other rules' matter.
   if (!at || agent_presence(f) != Presence::present) return {};
   const Duration age = elapsed(*at, f.now);
-  const std::string text = cat({by_agent ? agent_name(f) + " acknowledged the start " : "the hub accepted our start ", span(age), " ago, of the ", span(limit), " that it has"});
+  const std::string text = cat({by_agent ? agent_name(f) + " acknowledged the start" : sent(f, "start"), " ", span(age), " ago, of the ", span(limit), " that it has"});
   if (start && fate_of(*start) == CommandFate::completed)
     return wait(Action::wait, {}, Blocked::contradiction,
                 cat({agent_name(f), " says that it completed the start, but the session is still ", f.session.state, "; it is shown"}));

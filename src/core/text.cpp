@@ -33,6 +33,11 @@ std::string instant(Time at) {
   return out;
 }
 
+std::string until(Time at) {
+  const std::string when = instant(at);
+  return when == "infinity" ? "until released" : "until " + when;
+}
+
 std::string in_quotes(std::string_view text) { return cat({"\"", text, "\""}); }
 
 std::string cat(std::initializer_list<std::string_view> parts) {

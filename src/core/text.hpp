@@ -12,6 +12,7 @@ namespace reconciler {
 
 std::string span(Duration);              // "00:07:12", "3 days 00:07:12", "-00:00:05"; whole seconds
 std::string instant(Time);               // "2025-12-05 10:00:00 UTC", "infinity"; whole seconds
+std::string until(Time);                 // "until 2025-12-05 10:00:00 UTC", "until released" where that is infinity
 std::string in_quotes(std::string_view);    // "k8s-1" in double quotes
 std::string cat(std::initializer_list<std::string_view> parts);
 std::string one_line(std::string foreign, std::size_t longest = 200);  // somebody else's words: short, printable, no line breaks

@@ -40,6 +40,7 @@ const char* to_string(Blocked by) {
     case Blocked::identity: return "identity";
     case Blocked::safe_mode: return "safe_mode";
     case Blocked::no_agent: return "no_agent";
+    case Blocked::no_room: return "no_room";
   }
   return "none";
 }
@@ -81,7 +82,7 @@ Answer held(const Facts& f, std::string* why) {
     if (why) *why = f.hold ? cat({"a hold of ", f.hold->actor, " ended at ", instant(f.hold->until)}) : std::string("no hold");
     return {};
   }
-  std::string text = cat({"held by ", f.hold->actor, " until ", instant(f.hold->until), ": ", f.hold->reason});
+  std::string text = cat({"held by ", f.hold->actor, " ", until(f.hold->until), ": ", f.hold->reason});
   if (why) *why = text;
   return wait(Action::wait, f.hold->until, Blocked::hold, std::move(text));
 }
@@ -146,6 +147,7 @@ constexpr std::array table{
     Rule{"held", "an operator holds it", rules::held, For::all},
     Rule{"completion_proven", "it is proven to have ended, or to be where it was going", rules::completion_proven, For::all},
     Rule{"agent_replaced", "its agent is gone or drained, and what it runs in lives on", rules::agent_replaced, For::all},
+    Rule{"planned_move", "an operator evens its pool out", rules::planned_move, For::all},
     Rule{"policy_off", "nothing watches its state", rules::policy_off, For::all},
     Rule{"fresh", "not long enough in its state", rules::fresh, For::policy},
     Rule{"sibling_due", "another agent of its pool can do it", rules::sibling_due, For::policy},

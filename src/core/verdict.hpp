@@ -19,7 +19,7 @@ const char* to_string(Action);
 
 enum class Blocked {
   none, start_grace, hub_unknown, hub_auth, second_observation, brake, pause, hold, observe_mode, quarantine, lock,
-  version, sign_of_life, contradiction, finalize_rest, replacement_grace, identity, safe_mode, no_agent
+  version, sign_of_life, contradiction, finalize_rest, replacement_grace, identity, safe_mode, no_agent, no_room
 };
 const char* to_string(Blocked);
 
@@ -32,12 +32,14 @@ struct Facts {
   std::string closes_as = "terminated";    // what a session becomes that has ended in a state without a policy
   bool agent_mapped = true;                // the binding names an agent column
   bool hub_set = true;                     // the binding has a hub that retries can go to
+  bool pulled = false;                     // … from which agents fetch them
   const Evidence* agent = nullptr;         // nullptr: never asked
   const Evidence* runtime = nullptr;       // what all sources say of what it runs in; nullptr: nothing, or it does not matter
   bool runtime_shared = false;             // another session that has not ended names the same runtime; looked up where it is gone
   const CommandHistory* commands = nullptr;// nullptr: the binding has no command table
   const Hold* hold = nullptr;
   const PoolFacts* pool = nullptr;         // nullptr: it is of no pool, or its own agent is all that matters now
+  const PlannedMove* planned = nullptr;    // nullptr: nobody wants another agent to have it
   EvidenceLimits limits;
   Time now{};
 };

@@ -19,6 +19,7 @@ struct Binding {
   int id = 0;
   std::string name;               // schema.table as attached, for messages
   std::optional<std::string> hub; // reconciler.hub
+  bool pulled = false;            // its agents fetch their commands
   std::vector<Policy> policies;
   std::vector<std::string> terminal_states;
   bool pools = false;         // sessions belong to pools of agents
@@ -56,6 +57,11 @@ struct Binding {
   std::string closes_as() const {
     if (const Policy* p = ending()) return p->becomes;
     return terminal_states.empty() ? "terminated" : terminal_states.front();
+  }
+  // Whether a session in that state has a place with its agent: not once a user asked for its end.
+  bool takes_room(const std::string& state) const {
+    const Policy* p = policy(state);
+    return !terminal(state) && !(p && p->user_requested);
   }
   bool terminal(const std::string& state) const {
     for (const std::string& s : terminal_states)

@@ -41,12 +41,14 @@ Facts facts_of(const Binding& binding, const Observer& observer, const Tracked& 
                .closes_as = binding.closes_as(),
                .agent_mapped = binding.agent_mapped,
                .hub_set = hub_set,
+               .pulled = binding.pulled,
                .agent = observer.of(tracked.session.agent),
                .runtime = observer.runtime_of(tracked.session),
                .runtime_shared = observer.shares_runtime(tracked.session),
                .commands = binding.commands_table ? &tracked.commands : nullptr,
                .hold = tracked.hold ? &*tracked.hold : nullptr,
                .pool = pool,
+               .planned = tracked.planned ? &*tracked.planned : nullptr,
                .limits = binding.limits,
                .now = now};
 }
@@ -75,6 +77,8 @@ std::string command_for(const Binding& binding, const Tracked& tracked) {
   const Policy* policy = binding.policy(tracked.session.state);
   return tracked.episode.owed == Owed::stop || !policy ? "stop_session" : policy->retry_action;
 }
+
+bool hands_over(const Tracked& tracked) { return tracked.goes_to && tracked.episode.owed == Owed::nothing; }
 
 const std::string& agent_for(const Tracked& tracked) { return tracked.goes_to ? tracked.goes_to->agent : *tracked.session.agent; }
 

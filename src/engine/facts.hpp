@@ -15,6 +15,8 @@ std::string evidence_json(const Facts&, const Verdict&);
 
 // The command that a retry of it sends.
 std::string command_for(const Binding&, const Tracked&);
+// Whether another agent gets the session with its next command: what is owed to one that has ended moves nothing.
+bool hands_over(const Tracked&);
 // Whom its next command goes to: its own agent, or another one of the pool.
 const std::string& agent_for(const Tracked&);
 

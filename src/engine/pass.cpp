@@ -13,7 +13,7 @@ namespace reconciler {
 // What one batch of verdicts asks for. Pointers are into the batch that handle() owns.
 struct Pass::Batch {
   std::vector<Closing> finalize, force_user, force_inferred, would;
-  std::vector<const Tracked*> newly_stuck, met;
+  std::vector<const Tracked*> newly_stuck, met, stays;
   std::vector<Handover> hand_over;
   std::vector<Tracked*> retry;
 };
@@ -26,7 +26,7 @@ constexpr std::size_t most_retries = 2000;
 bool needs_evidence(const Binding& binding, const Tracked& tracked, Time now) {
   if (!tracked.session.agent) return false;
   if (tracked.hold && tracked.hold->until > now) return false;
-  if (tracked.episode.owed != Owed::nothing || tracked.leaves) return true;
+  if (tracked.episode.owed != Owed::nothing || tracked.leaves || tracked.planned) return true;
   const Policy* policy = binding.policy(tracked.session.state);
   if (!policy || !policy->enabled || policy->judged_by != JudgedBy::agent) return false;
   return !policy->stuck_after || tracked.episode.retry_requested ||
@@ -149,17 +149,10 @@ void Pass::sweep_leaving() {
 
 // What rebalance_pool() planned, at most 50 sessions a second: whoever sees that it was wrong can still stop most of it.
 void Pass::carry_out_plan() {
-  for (;;) {
-    const std::vector<Planned> planned = store_.take_planned(50);
-    if (planned.empty()) return;
-    std::vector<Handover> moves;
-    for (const Planned& one : planned) {
-      Verdict verdict;
-      verdict.rule = "operator", verdict.action = Action::reassign, verdict.reason = "rebalanced", verdict.to_agent = one.to_agent;
-      verdict.text = cat({one.actor, " called rebalance_pool()"});
-      moves.push_back({&one.tracked, verdict, evidence_json(facts_of(store_.binding(), observer_, one.tracked, may_send(), store_.now()), verdict)});
-    }
-    end_.reassigned += store_.hand_over(start_, moves).closed;
+  for (Cursor cursor; !cursor.done;) {
+    std::vector<Tracked> batch = store_.scan_planned(cursor, 50);
+    if (!batch.empty()) handle(batch, Sweep::planned);
+    if (cursor.done) return;
     if (most_waiting_ < seconds(1)) return due_at(store_.now() + seconds(1));
     most_waiting_ -= seconds(1);
     waiter_.wait(-1, seconds(1));
@@ -310,8 +303,9 @@ void Pass::sort_verdict(Tracked& tracked, Sweep sweep, Batch& batch) {
   const bool noted = tracked.episode.last_would == would_mark(verdict);
   if (verdict.blocked_by == Blocked::contradiction && !noted && sweep == Sweep::all_but_inferred_forces)
     batch.would.push_back({&tracked, verdict, evidence_json(facts, verdict)});
+  if (sweep == Sweep::planned && verdict.action != Action::reassign) batch.stays.push_back(&tracked);
   if (verdict.action == Action::wait) return due_at(verdict.due);
-  if (sweep == Sweep::leaving && verdict.action != Action::reassign) return;
+  if ((sweep == Sweep::leaving || sweep == Sweep::planned) && verdict.action != Action::reassign) return;
 
   const Gated gated = gate(verdict, facts.policy, tracked.episode, start_.gates, now);
   if (gated.by == Blocked::observe_mode) {
@@ -359,6 +353,7 @@ void Pass::act(Batch& batch) {
   if (!batch.newly_stuck.empty()) store_.note_stuck(start_, batch.newly_stuck);
   if (!batch.met.empty()) store_.note_incarnations(batch.met);
   if (!batch.would.empty()) store_.note_would(start_, batch.would);
+  if (!batch.stays.empty()) store_.forget_planned(batch.stays);
   close(batch.finalize, Budget::none);
   close(batch.force_user, Budget::user_requested);
   if (!batch.hand_over.empty()) {

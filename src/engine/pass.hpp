@@ -26,7 +26,7 @@ class Pass {
   PassEnd run(bool ask_again);
 
  private:
-  enum class Sweep { all_but_inferred_forces, inferred_forces_only, leaving };
+  enum class Sweep { all_but_inferred_forces, inferred_forces_only, leaving, planned };
   struct Batch;  // verdicts of one scan, sorted by what is to be done
 
   void sweep_policies(Sweep);

@@ -61,8 +61,10 @@ Siblings::Choice& Siblings::choice_of(int pool, bool may_ask) {
   return choice;
 }
 
-Taker* Siblings::least_loaded(const Tracked& tracked, Choice& choice) {
-  const auto takes = [&](const Taker& agent) { return agent.load < agent.capacity && agent.id != tracked.session.agent; };
+// A stop needs no room.
+Taker* Siblings::least_loaded(const Tracked& tracked, Choice& choice) const {
+  const bool needs_room = store_.binding().takes_room(tracked.session.state);
+  const auto takes = [&](const Taker& agent) { return (agent.load < agent.capacity || !needs_room) && agent.id != tracked.session.agent; };
   Taker* best = nullptr;
   for (Taker& agent : choice.agents)
     if (takes(agent) && (!best || fullness(agent) < fullness(*best))) best = &agent;
@@ -73,13 +75,16 @@ const PoolFacts* Siblings::of(const Tracked& tracked) {
   const auto found = considered_.find(tracked.session.key);
   if (found == considered_.end()) return nullptr;
   auto& [facts, choice] = found->second;
+  const auto other = [&](const Taker& agent) { return agent.id != tracked.session.agent; };
   if (const Taker* best = least_loaded(tracked, *choice)) {
     facts.taker = best->id;
-  } else if (choice->members == 0) {
-    facts.none_because = "no other agent of its pool takes sessions";
+  } else if (std::any_of(choice->agents.begin(), choice->agents.end(), other)) {
+    facts.full = true;
+    facts.none_because = "every other agent of its pool is full";
+  } else if (const auto away = choice->members - static_cast<int>(choice->agents.size()); away > 0) {
+    facts.none_because = cat({"none of the ", std::to_string(away), " other agents of its pool is there"});
   } else {
-    facts.none_because = choice->agents.empty() ? cat({"none of the ", std::to_string(choice->members), " other agents of its pool is there"})
-                                                : std::string("every other agent of its pool is full");
+    facts.none_because = "no other agent of its pool takes sessions";
   }
   return &facts;
 }
@@ -87,6 +92,7 @@ const PoolFacts* Siblings::of(const Tracked& tracked) {
 void Siblings::note(const Tracked& tracked, const Verdict& verdict) {
   const auto found = considered_.find(tracked.session.key);
   if (verdict.action != Action::reassign || found == considered_.end() || verdict.to_agent != found->second.facts.taker) return;
+  if (!store_.binding().takes_room(tracked.session.state)) return;
   ++least_loaded(tracked, *found->second.choice)->load;
 }
 

@@ -35,7 +35,7 @@ class Siblings {
   };
   bool wanted(const Tracked&) const;
   Choice& choice_of(int pool, bool may_ask);
-  static Taker* least_loaded(const Tracked&, Choice&);
+  Taker* least_loaded(const Tracked&, Choice&) const;
 
   Store& store_;
   Observer& observer_;

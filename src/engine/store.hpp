@@ -28,7 +28,8 @@ struct Tracked {
   Episode episode;
   std::optional<Hold> hold;
   CommandHistory commands;
-  bool leaves = false;   // its agent is being emptied, or a person planned that another one gets it
+  bool leaves = false;   // its agent is being emptied
+  std::optional<PlannedMove> planned{};
   // Whom the next command is sent to where that is not its own agent, and the verdict that says so.
   struct Elsewhere { std::string agent; Verdict verdict; std::string evidence; };
   std::optional<Elsewhere> goes_to{};
@@ -96,11 +97,6 @@ struct Handover {
   const Tracked* tracked = nullptr;
   Verdict verdict;
   std::string evidence;
-};
-
-struct Planned {
-  Tracked tracked;
-  std::string to_agent, actor;
 };
 
 struct PassEnd {
@@ -185,6 +181,7 @@ class Store {
   // The pools of these sessions, by key; absent: none. Where the binding's `pools` is on.
   virtual std::map<std::string, Pooled> pools_of(const std::vector<const Tracked*>&) { return {}; }
   // Agents that take sessions of a pool, the least loaded first, at most `limit`: of the pool, then of those that can do the same.
+  // Last those that are full, which take stops.
   virtual std::vector<Taker> takers(int /*pool*/, std::int64_t /*limit*/) { return {}; }
   // The next sessions of agents that are being emptied: drained, or lost with what they ran living on.
   virtual std::vector<Tracked> scan_leaving(Cursor& cursor) { return cursor.done = true, std::vector<Tracked>(); }
@@ -203,9 +200,11 @@ class Store {
   virtual void note_agents(const std::vector<AgentAnswer>&) {}
   // Brings the registry up to what the agents table, our own looks and the sessions say.
   virtual void refresh_registry() {}
-  // The next sessions that rebalance_pool() wants on another agent, oldest plan first; they leave the plan. Left out: what has
-  // changed since, is held, or would go to an agent that takes nothing now.
-  virtual std::vector<Planned> take_planned(std::int64_t /*limit*/) { return {}; }
+  // The next sessions that rebalance_pool() wants on another agent, at most `limit`. They leave the plan when hand_over() gives
+  // them there, or can't for good; left out, and out of the plan, is what has changed since, or would go to an agent that takes
+  // nothing now.
+  virtual std::vector<Tracked> scan_planned(Cursor& cursor, std::int64_t /*limit*/) { return cursor.done = true, std::vector<Tracked>(); }
+  virtual void forget_planned(const std::vector<const Tracked*>&) {}
   // observe mode: notes what would have been done. Any mode: a contradiction, where the verdict is to wait.
   virtual void note_would(const PassStart&, const std::vector<Closing>&) = 0;
 };

@@ -1,6 +1,6 @@
 #include "postgres/acting.hpp"
 
-#include "postgres/cells.hpp"
+#include "core/text.hpp"
 #include "postgres/role.hpp"
 #include "postgres/spi.hpp"
 
@@ -20,7 +20,7 @@ void refuse_terminal(const Binding& b, const Session& s) {
 }
 
 UserError held(const std::string& key, const Hold& hold) {
-  return UserError("55000", "session \"" + key + "\" is held", "Release it with release_session() first.", "Held by " + hold.actor + " until " + time_cell(hold.until) + ": " + hold.reason + ".");
+  return UserError("55000", "session \"" + key + "\" is held", "Release it with release_session() first.", "Held by " + hold.actor + " " + until(hold.until) + ": " + hold.reason + ".");
 }
 
 void refuse_held(const AttachedBinding& b, const std::string& key, Time now) {

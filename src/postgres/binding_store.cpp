@@ -199,10 +199,10 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
   require_fitting_version();
   const Rows rows = query(
       "SELECT b.*, format('%I.%I', b.schema_name, b.table_name) AS display, b.sessions::oid AS relation, b.columns::text AS columns_text, b.related::text AS related_text, b.leftover::text AS leftover_text,"
-      " b.armed_system::text AS system, h.command_spacing, c.relowner, s.pass_starts[1] - s.pass_starts[2] AS distance1,"
+      " b.armed_system::text AS system, h.command_spacing, coalesce(p.definition @> '{\"pull\": true}', false) AS pulled, c.relowner, s.pass_starts[1] - s.pass_starts[2] AS distance1,"
       " s.pass_starts[2] - s.pass_starts[3] AS distance2, s.pass_starts[3] - s.pass_starts[4] AS distance3,"
       " ARRAY(SELECT k.name FROM reconciler.backend k ORDER BY k.name) AS backends"
-      " FROM reconciler.binding b LEFT JOIN reconciler.hub h ON h.name = b.hub LEFT JOIN pg_class c ON c.oid = b.sessions"
+      " FROM reconciler.binding b LEFT JOIN reconciler.hub h ON h.name = b.hub LEFT JOIN reconciler.hub_profile p ON p.name = h.profile LEFT JOIN pg_class c ON c.oid = b.sessions"
       " LEFT JOIN reconciler.binding_state s USING (binding_id) WHERE b.binding_id = $1",
       {Param::integer(id)});
   if (rows.empty()) throw UserError("42704", "the sessions table was detached meanwhile");
@@ -212,7 +212,7 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
   b.id = id;
   out.schema = row.text("schema_name"), out.table = row.text("table_name"), out.preset = row.text("preset");
   b.name = row.text("display");
-  b.hub = row.maybe_text("hub");
+  b.hub = row.maybe_text("hub"), b.pulled = row.boolean("pulled");
   out.mode = mode_from(row.text("mode")).value_or(Mode::broken), out.mode_reason = row.maybe_text("mode_reason").value_or("");
   out.paused = !row.null("paused_at"), out.paused_everything = out.paused && row.boolean("pause_everything");
   out.guard_terminal = row.boolean("guard_terminal");
@@ -252,6 +252,9 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
     if (policy.enabled) out.mapping.enabled_states.push_back(policy.state);
     if (!policy.retry_action.empty() || !policy.awaits.empty()) out.mapping.commanded_states.push_back(policy.state);
   }
+  out.mapping.roomless_states = out.mapping.ending_states;
+  for (const Policy& policy : b.policies)
+    if (policy.user_requested) out.mapping.roomless_states.push_back(policy.state);
   b.agent_mapped = out.mapping.sessions.agent.has_value();
   b.pools = b.agent_mapped && row.boolean("pools");
   b.agents_table = out.mapping.agents.has_value();

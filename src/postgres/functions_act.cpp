@@ -1,10 +1,12 @@
 // Acting functions that write a user's table: in the caller's transaction, as the table's owner, with an event.
 
 #include "core/json.hpp"
+#include "core/text.hpp"
 #include "postgres/acting.hpp"
 #include "postgres/audit.hpp"
 #include "postgres/clock.hpp"
 #include "postgres/cells.hpp"
+#include "postgres/pool_agents.hpp"
 #include "postgres/shmem.hpp"
 #include "postgres/spi.hpp"
 #include "postgres/store.hpp"
@@ -63,6 +65,14 @@ std::vector<Undoable> closings(const char* where, std::int64_t id) {
 
 using Outcome = std::pair<std::string, std::string>;
 
+// The agent that has the session again has one more than it was counted with, one that it is taken from has one less.
+void move_load_back(const AttachedBinding& b, const Undoable& e) {
+  if (!b.mapping.sessions.agent || !b.binding.takes_room(e.from_state)) return;
+  const Rows agents = query("SELECT $1::jsonb ->> $3 AS has_it, $2::jsonb ->> $3 AS had_it", {Param::jsonb(e.before), Param::jsonb(e.after), Param::text(b.mapping.sessions.agent->name)});
+  if (const auto agent = agents[0].maybe_text("has_it")) take_back(*agent);
+  if (const auto agent = agents[0].maybe_text("had_it"); agent && b.binding.takes_room(e.to_state)) release(*agent);
+}
+
 Outcome put_back(const Undoable& e, Duration hold_for) {
   if ((e.kind != "finalize" && e.kind != "force" && e.kind != "reassign") || e.before.empty())
     return {"not_undoable", e.kind == "resource_reported" ? "what was reported is not put back: report it again" : "an event of kind " + e.kind + " wrote no session's row"};
@@ -99,6 +109,7 @@ Outcome put_back(const Undoable& e, Duration hold_for) {
   if (rows.empty())
     return {"changed", "session \"" + e.session + "\" is not what event " + std::to_string(e.id) + " left, or is no more: nothing was written; to bring it back: hold_session(), write it, release_session()"};
   if (rows.size() > 1) throw UserError("21000", why + " would write two rows");
+  move_load_back(b, e);
   as_extension_owner([&] {
     query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND session_id = $2", {Param::integer(b.binding.id), Param::text(e.session)});
     if (hold_for.count() > 0)
@@ -153,7 +164,7 @@ RECONCILER_SQL_FUNCTION(request_termination) {
     as_extension_owner([&] {
       query("UPDATE reconciler.episode SET retry_requested = $3 WHERE binding_id = $1 AND session_id = $2", {Param::integer(b.binding.id), Param::text(key), Param::time(now)});
     });
-  if (tracked.hold) notice("the stop waits for the end of the hold", "Held by " + tracked.hold->actor + " until " + time_cell(tracked.hold->until) + ": " + tracked.hold->reason + ". release_session() ends it.");
+  if (tracked.hold) notice("the stop waits for the end of the hold", "Held by " + tracked.hold->actor + " " + until(tracked.hold->until) + ": " + tracked.hold->reason + ". release_session() ends it.");
   shared::wake_worker_at_commit();
   return sql_text_datum("requested");
 }

@@ -60,7 +60,11 @@ int pool_for(const AttachedBinding& b, const Session& s, const Text& name, const
 
 std::string reserve_in(const AttachedBinding& b, int pool, Time now) {
   FreeAgents free(b.binding, now);
-  if (const Text agent = free.reserve_counted(pool)) return *agent;
+  while (const Text agent = free.reserve_counted(pool)) {
+    if (rowless(b, {*agent}).empty()) return *agent;
+    release(*agent);
+    free.leave_out_rowless(b, pool);
+  }
   const Rows named = as_extension_owner([&] { return query("SELECT name, platform, region FROM reconciler.agent_pool WHERE pool_id = $1", {Param::integer(pool)}); });
   throw UserError("55000", "no agent of pool \"" + shown({named.only().text(0), named[0].text(1), named[0].text(2)}) + "\" is free",
                   "register_agent() adds agents or gives them a larger capacity, undrain_agent() lets one take sessions again; pool_agents() shows them.",

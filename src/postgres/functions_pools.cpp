@@ -2,6 +2,7 @@
 #include "postgres/clock.hpp"
 #include "postgres/events.hpp"
 #include "postgres/pool_registry.hpp"
+#include "postgres/pool_sources.hpp"
 #include "postgres/role.hpp"
 #include "postgres/shmem.hpp"
 #include "postgres/spi.hpp"
@@ -46,15 +47,20 @@ RECONCILER_SQL_FUNCTION(drain_agent) {
 RECONCILER_SQL_FUNCTION(undrain_agent) {
   const std::string agent = sql_text(fcinfo, 0), reason = sql_maybe_text(fcinfo, 1).value_or("");
   require_agent_id(agent);
+  std::string drained_because;
   const bool was = as_extension_owner([&] {
-    const Rows rows = query("SELECT draining FROM reconciler.agent WHERE agent_id = $1 FOR UPDATE", {Param::text(agent)});
+    const Rows rows = query("SELECT draining, drain_reason FROM reconciler.agent WHERE agent_id = $1 FOR UPDATE", {Param::text(agent)});
     if (rows.empty()) throw unknown_agent(agent);
     if (rows[0].null(0)) return false;
+    drained_because = rows[0].text("drain_reason");
     query("UPDATE reconciler.agent SET draining = NULL, drain_moves = true, drain_reason = '', drained = NULL WHERE agent_id = $1", {Param::text(agent)});
     return true;
   });
   if (!was) return sql_text_datum("not draining");
   note_agent("undrain", agent, reason, nlohmann::json::object());
+  for (const char* source : {"hub", "table"})
+    if (drained_because == drained_by(source))
+      notice("agent \"" + agent + "\" was drained " + drained_because + ", and will be again as long as that says so", "End the drain there.");
   shared::wake_worker_at_commit();
   return sql_text_datum("undrained");
 }

@@ -122,6 +122,30 @@ std::vector<std::string> stand(const std::string& agent, std::int64_t most, Time
   return standing;
 }
 
+// An agent that got nothing, where that is because nothing is handed out.
+void say_what_holds() {
+  const Rows rows = as_extension_owner([] {
+    return query("SELECT format('%I.%I', b.schema_name, b.table_name) AS name, b.mode, b.paused_at IS NOT NULL AS paused FROM reconciler.binding b JOIN reconciler.hub h ON h.name = b.hub"
+                 " JOIN reconciler.hub_profile p ON p.name = h.profile AND p.definition @> '{\"pull\": true}'"
+                 " WHERE b.mode <> 'enforce' OR b.paused_at IS NOT NULL OR NOT reconciler.armed_here(b.binding_id) ORDER BY b.binding_id");
+  });
+  for (Rows::Row row : rows) {
+    const std::string name = row.text("name"), mode = row.text("mode"), none = "no command of " + name + " is handed out: ";
+    if (mode != "enforce") notice(none + "it is in mode " + mode, "set_mode('enforce', 'reason', " + quoted_literal(name) + ") changes that.");
+    else if (row.boolean("paused")) notice(none + "it is paused", "unpause_reconciler('reason', " + quoted_literal(name) + ") ends that.");
+    else notice(none + "this database is a copy whose identity is not confirmed", "If it is to act: confirm_identity('reason').");
+  }
+}
+
+// Whether that was said before of a command that is in no table.
+bool said_before(const std::string& command, const std::string& outcome, Time at) {
+  return as_extension_owner([&] {
+    return !query("SELECT FROM reconciler.event WHERE at > $3::timestamptz - interval '1 hour' AND kind = 'late_report' AND session_id IS NULL AND evidence @> jsonb_build_object('command_id', $1::text, 'outcome', $2::text) LIMIT 1",
+                  {Param::text(command), Param::text(outcome), Param::time(at)})
+                .empty();
+  });
+}
+
 }  // namespace
 
 RECONCILER_SQL_FUNCTION(next_commands) {
@@ -132,7 +156,10 @@ RECONCILER_SQL_FUNCTION(next_commands) {
   const Time at = database_now();
   as_extension_owner([&] { note_heartbeat(agent, at); });
   const std::vector<std::string> standing = stand(agent, most, at);
-  if (standing.empty()) return sql_null(fcinfo);
+  if (standing.empty()) {
+    say_what_holds();
+    return sql_null(fcinfo);
+  }
   const Rows leased = as_extension_owner([&] {
     return query("WITH leased AS (UPDATE reconciler.command AS c SET state = 'leased', leased_count = c.leased_count + 1, reported = NULL,"
                  "   leased_until = $2 + coalesce((SELECT p.command_timeout FROM reconciler.policy p WHERE p.binding_id = c.binding_id AND p.state = c.session_state), interval '5 min') / 5"
@@ -161,7 +188,7 @@ RECONCILER_SQL_FUNCTION(report_command) {
     state = rows[0].text("state"), reported = rows[0].maybe_text("reported").value_or(""), why = rows[0].text("detail");
   });
   ReportWorth worth = command ? worth_of_report(state, reported, outcome) : ReportWorth::late;
-  if (worth == ReportWorth::repeated) return sql_text_datum("already recorded");
+  if (worth == ReportWorth::repeated || (!command && said_before(id, outcome, at))) return sql_text_datum("already recorded");
   if (!command) why = "the command is not known";
   else if (state == "completed" || state == "failed") why = "it was reported as " + state;
   if (worth == ReportWorth::news) {

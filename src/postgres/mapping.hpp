@@ -65,6 +65,7 @@ struct Mapping {
   std::optional<ConnectionsTable> connections;
   std::string time_zone = "UTC";
   std::vector<std::string> ending_states;   // terminal, or what a policy makes of an orphan
+  std::vector<std::string> roomless_states; // … or users ask for the end in it: a session takes no place of its agent's
   std::vector<std::string> watched_states;  // with a policy
   std::vector<std::string> enabled_states;  // with a policy that is on
   std::vector<std::string> commanded_states;  // with a policy that sends or awaits a command

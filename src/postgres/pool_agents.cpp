@@ -1,6 +1,7 @@
 #include "postgres/pool_agents.hpp"
 
 #include <algorithm>
+#include <set>
 
 #include "postgres/role.hpp"
 #include "postgres/settings.hpp"
@@ -11,8 +12,9 @@
 namespace reconciler {
 namespace {
 
-// As the partial index agent_free has it, word for word.
-constexpr const char* free_now = "a.connected AND a.approved AND NOT a.suspect AND a.draining IS NULL AND a.load < a.capacity";
+// As the partial index agent_free has it, word for word; and with a place: the head of that index.
+constexpr const char* takes_work = "a.connected AND a.approved AND NOT a.suspect AND a.draining IS NULL";
+constexpr const char* free_now = "a.connected AND a.approved AND NOT a.suspect AND a.draining IS NULL AND a.fullness < 1";
 constexpr const char* least_loaded = " ORDER BY a.fullness, a.spread LIMIT ";
 
 // The pool of a name, where it can be only one: of a platform and a region that are not said, the one that doesn't say either.
@@ -29,9 +31,9 @@ std::string not_gone(const char* agent) {
 std::string seen() { return "a.last_seen > $2 - $3"; }
 std::string fit() { return seen() + " AND " + not_gone("a.agent_id"); }
 
-// $5 pool, $6 another agent than this one.
+// $5 pool, $6 agents that are left out.
 std::string first_free() {
-  return "SELECT a.agent_id FROM reconciler.agent a WHERE a.pool_id = $5 AND " + std::string(free_now) + " AND a.agent_id IS DISTINCT FROM $6 AND " + fit() + least_loaded + "1";
+  return "SELECT a.agent_id FROM reconciler.agent a WHERE a.pool_id = $5 AND " + std::string(free_now) + " AND a.agent_id <> ALL ($6) AND " + fit() + least_loaded + "1";
 }
 
 // What `body` did and locked is undone where it says false.
@@ -61,6 +63,16 @@ std::vector<AttachedBinding> bindings_with_agents() {
   });
 }
 
+std::map<std::string, std::int64_t> counted(const std::vector<std::string>& agents, std::string (Statements::*which)() const) {
+  std::map<std::string, std::int64_t> sum;
+  if (agents.empty()) return sum;
+  for (const AttachedBinding& b : bindings_with_agents())
+    as_role(b.mapping.sessions.owner, [&] {
+      for (Rows::Row row : query_batch((Statements(b.mapping).*which)(), {Param::texts(agents)})) sum[row.text("agent")] += row.integer("n");
+    });
+  return sum;
+}
+
 }  // namespace
 
 // $1 binding, $2 now, $3 longest silence of an agent, $4 age at which evidence is unknown, then `more`.
@@ -72,21 +84,21 @@ FreeAgents::Params FreeAgents::with_common(std::initializer_list<Param> more) co
 
 Duration longest_silence() { return std::max<Duration>(2 * settings::interval(), seconds(120)); }
 
-std::optional<std::string> FreeAgents::reserve_unlocked(int pool, const std::optional<std::string>& except) {
+std::optional<std::string> FreeAgents::reserve_unlocked(int pool) {
   return as_extension_owner([&]() -> std::optional<std::string> {
     const Rows taken = query("UPDATE reconciler.agent AS u SET load = u.load + 1, spread = random() WHERE u.agent_id = (" + first_free() + " FOR UPDATE OF a SKIP LOCKED) RETURNING u.agent_id",
-                             with_common({Param::integer(pool), Param::text(except)}));
+                             with_common({Param::integer(pool), Param::texts(left_out_)}));
     return taken.empty() ? std::nullopt : std::optional(taken[0].text(0));
   });
 }
 
 // Waits for one agent at a time, and for none while it has another locked: a lock that turns out to be of no use goes with its
 // subtransaction. So callers can't wait for each other.
-std::optional<std::string> FreeAgents::reserve(int pool, const std::optional<std::string>& except) {
+std::optional<std::string> FreeAgents::reserve(int pool) {
   for (;;) {
-    if (auto taken = reserve_unlocked(pool, except)) return taken;
+    if (auto taken = reserve_unlocked(pool)) return taken;
     const std::optional<std::string> next = as_extension_owner([&] {
-      const Rows rows = query(first_free(), with_common({Param::integer(pool), Param::text(except)}));
+      const Rows rows = query(first_free(), with_common({Param::integer(pool), Param::texts(left_out_)}));
       return rows.empty() ? std::nullopt : std::optional(rows[0].text(0));
     });
     if (!next || done_or_undone([&] { return reserve_at(*next); })) return next;
@@ -114,18 +126,18 @@ std::vector<std::string> FreeAgents::full_by_mistake(int pool, bool& free) {
   std::vector<std::string> full;
   as_extension_owner([&] {
     for (Rows::Row row : query("SELECT a.agent_id, a.capacity, a.load < a.capacity AS free FROM reconciler.agent a WHERE a.pool_id = $5 AND a.connected AND a.approved AND NOT a.suspect"
-                               " AND a.draining IS NULL AND a.capacity > 0 AND " + fit() + " ORDER BY random()",
-                               with_common({Param::integer(pool)}))) {
+                               " AND a.draining IS NULL AND a.capacity > 0 AND a.agent_id <> ALL ($6) AND " + fit() + " ORDER BY random()",
+                               with_common({Param::integer(pool), Param::texts(left_out_)}))) {
       full.push_back(row.text(0));
       places[full.back()] = row.integer(1);
       free = free || row.boolean(2);
     }
   });
   if (free) return {};
-  const auto sessions = sessions_of(full);
+  const auto loads = loads_of(full);
   std::erase_if(full, [&](const std::string& agent) {
-    const auto found = sessions.find(agent);
-    return found != sessions.end() && found->second >= places[agent];
+    const auto found = loads.find(agent);
+    return found != loads.end() && found->second >= places[agent];
   });
   return full;
 }
@@ -148,17 +160,25 @@ bool FreeAgents::reserve_at(const std::string& agent) {
   });
 }
 
-std::vector<PoolAgent> FreeAgents::siblings(int pool, const std::optional<std::string>& except, int limit) {
+std::vector<PoolAgent> FreeAgents::siblings(int pool, int limit) {
   return as_extension_owner([&] {
     std::vector<PoolAgent> found;
     for (Rows::Row row : query("SELECT f.agent_id, f.pool_id, f.load, f.capacity FROM reconciler.agent_pool own JOIN reconciler.agent_pool p ON p.pool_id = own.pool_id OR (own.namespace <> ''"
                                " AND (p.platform, p.region, p.namespace, p.backend) = (own.platform, own.region, own.namespace, own.backend))"
-                               " CROSS JOIN LATERAL (SELECT a.* FROM reconciler.agent a WHERE a.pool_id = p.pool_id AND " + std::string(free_now) + " AND a.agent_id IS DISTINCT FROM $6 AND " +
-                                   fit() + least_loaded + "$7) f WHERE own.pool_id = $5 ORDER BY p.pool_id <> own.pool_id, f.fullness, f.spread LIMIT $7",
-                               with_common({Param::integer(pool), Param::text(except), Param::integer(limit)})))
+                               " CROSS JOIN LATERAL (SELECT a.* FROM reconciler.agent a WHERE a.pool_id = p.pool_id AND " + std::string(takes_work) + " AND " +
+                                   fit() + least_loaded + "$6) f WHERE own.pool_id = $5 ORDER BY f.fullness >= 1, p.pool_id <> own.pool_id, f.fullness, f.spread LIMIT $6",
+                               with_common({Param::integer(pool), Param::integer(limit)})))
       found.push_back({row.text("agent_id"), static_cast<int>(row.integer("pool_id")), row.integer("load"), row.integer("capacity")});
     return found;
   });
+}
+
+void FreeAgents::leave_out_rowless(const AttachedBinding& b, int pool) {
+  std::vector<std::string> members;
+  as_extension_owner([&] {
+    for (Rows::Row row : query("SELECT agent_id FROM reconciler.agent WHERE pool_id = $1", {Param::integer(pool)})) members.push_back(row.text(0));
+  });
+  left_out_ = rowless(b, members);
 }
 
 bool FreeAgents::there(const std::string& agent) {
@@ -169,21 +189,28 @@ bool FreeAgents::there(const std::string& agent) {
   });
 }
 
+std::vector<std::string> rowless(const AttachedBinding& b, const std::vector<std::string>& agents) {
+  if (!b.mapping.agents || agents.empty()) return {};
+  std::set<std::string> without(agents.begin(), agents.end());
+  // As its owner, who may look at agents, also for somebody who may not.
+  as_role(b.mapping.sessions.owner, [&] {
+    for (Rows::Row row : query_batch(Statements(b.mapping).agents(), {Param::texts(agents)})) without.erase(row.text("id"));
+  });
+  return {without.begin(), without.end()};
+}
+
 void release(const std::string& agent) {
   as_extension_owner([&] {
     query("UPDATE reconciler.agent SET load = greatest(load - 1, 0) WHERE agent_id = (SELECT a.agent_id FROM reconciler.agent a WHERE a.agent_id = $1 FOR UPDATE SKIP LOCKED)", {Param::text(agent)});
   });
 }
 
-std::map<std::string, std::int64_t> sessions_of(const std::vector<std::string>& agents) {
-  std::map<std::string, std::int64_t> counted;
-  if (agents.empty()) return counted;
-  for (const AttachedBinding& b : bindings_with_agents())
-    as_role(b.mapping.sessions.owner, [&] {
-      for (Rows::Row row : query_batch(Statements(b.mapping).loads(), {Param::texts(agents)})) counted[row.text("agent")] += row.integer("n");
-    });
-  return counted;
+void take_back(const std::string& agent) {
+  as_extension_owner([&] { query("UPDATE reconciler.agent SET load = load + 1 WHERE agent_id = $1", {Param::text(agent)}); });
 }
+
+std::map<std::string, std::int64_t> loads_of(const std::vector<std::string>& agents) { return counted(agents, &Statements::loads); }
+std::map<std::string, std::int64_t> left_with(const std::vector<std::string>& agents) { return counted(agents, &Statements::left_with); }
 
 void recount(const std::vector<std::string>& agents, Time now) {
   if (agents.empty()) return;
@@ -192,15 +219,13 @@ void recount(const std::vector<std::string>& agents, Time now) {
   as_extension_owner([&] {
     for (Rows::Row row : query("SELECT agent_id FROM reconciler.agent WHERE agent_id = ANY($1) ORDER BY agent_id FOR UPDATE", {Param::texts(agents)})) locked.push_back(row.text(0));
   });
-  const auto counted = sessions_of(locked);
+  auto counts = loads_of(locked);
   std::vector<std::int64_t> loads;
-  for (const std::string& agent : locked) {
-    const auto found = counted.find(agent);
-    loads.push_back(found == counted.end() ? 0 : found->second);
-  }
+  for (const std::string& agent : locked) loads.push_back(counts[agent]);
   as_extension_owner([&] {
     // A place that is kept while a command is on its way is not free.
-    query_batch("UPDATE reconciler.agent a SET load = t.load + (SELECT count(*) FROM reconciler.episode e WHERE e.sent_to = a.agent_id AND e.lease_until > $1 AND e.owed IS NULL), counted_at = $1 FROM unnest($2, $3) AS t(agent_id, load) WHERE a.agent_id = t.agent_id",
+    query_batch("UPDATE reconciler.agent a SET load = t.load + (SELECT count(*) FROM reconciler.episode e WHERE e.sent_to = a.agent_id AND e.lease_until > $1 AND e.owed IS NULL"
+                "   AND NOT EXISTS (SELECT FROM reconciler.policy p WHERE p.binding_id = e.binding_id AND p.state = e.state AND p.user_requested)), counted_at = $1 FROM unnest($2, $3) AS t(agent_id, load) WHERE a.agent_id = t.agent_id",
                 {Param::time(now), Param::texts(locked), Param::integers(loads)});
   });
 }
@@ -217,6 +242,7 @@ std::string FreeAgents::why_nobody(int pool) {
       why += separator + n.text(column) + " " + word;
       separator = ", ";
     }
+    if (!left_out_.empty()) why += ", " + std::to_string(left_out_.size()) + " without a row in the agents table";
     return why;
   });
 }

@@ -37,16 +37,18 @@ class FreeAgents {
 
   // Takes one place at the least loaded of a pool; ties at random. Whom others hold locked is passed over as long as somebody
   // else is free; else it waits. Empty: the pool is full, as far as its loads are known.
-  std::optional<std::string> reserve(int pool, const std::optional<std::string>& except = {});
+  std::optional<std::string> reserve(int pool);
   // The same; and before a pool counts as full, who is full in it is counted. Empty: it is.
   std::optional<std::string> reserve_counted(int pool);
+  // Agents of the pool that no session of this table can have are not chosen any more.
+  void leave_out_rowless(const AttachedBinding&, int pool);
   // Why it is, or nobody else was found: "2 agents: 1 full, …".
   std::string why_nobody(int pool);
   // One at this agent: false, and nothing is taken, where it is not free. May wait.
   bool reserve_at(const std::string& agent);
   // The least loaded `limit` of a pool and of its sibling pools (same platform, region, namespace and backend, where a namespace
-  // is named), its own pool's first. Locks and takes nothing.
-  std::vector<PoolAgent> siblings(int pool, const std::optional<std::string>& except, int limit);
+  // is named), its own pool's first, and those that are full last: they too take stops. Locks and takes nothing.
+  std::vector<PoolAgent> siblings(int pool, int limit);
 
   // Whether an agent is there to go on with the sessions that it has: also full, suspect or draining. One that is in no pool is,
   // unless the evidence says gone.
@@ -55,21 +57,31 @@ class FreeAgents {
  private:
   using Params = std::vector<Param>;
   Params with_common(std::initializer_list<Param> more) const;
-  std::optional<std::string> reserve_unlocked(int pool, const std::optional<std::string>& except);
+  std::optional<std::string> reserve_unlocked(int pool);
   std::vector<std::string> full_by_mistake(int pool, bool& free);
   bool count_free(const std::string& agent, bool wait);
 
   const Binding& binding_;
   Time now_;
+  std::vector<std::string> left_out_;
 };
+
+// Those of them that the binding's agents table, where it has one, has no row of: mostly a foreign key keeps sessions from
+// having such an agent.
+std::vector<std::string> rowless(const AttachedBinding&, const std::vector<std::string>& agents);
 
 // One session less. An agent whom somebody else has locked keeps its number until it is counted: waiting here could deadlock
 // with who waits for the agent that we have reserved.
 void release(const std::string& agent);
 
-// Sessions that have not ended of each of these agents, over every attached table with an agent column; none: not in the map.
-std::map<std::string, std::int64_t> sessions_of(const std::vector<std::string>& agents);
-// Locks these agents, counts their sessions, and writes what it found. Nobody can be assigned between the count and the write.
+// One session more, whether it has room or not: it had that session before.
+void take_back(const std::string& agent);
+
+// Sessions of each of these agents, over every attached table with an agent column; none: not in the map. Those that have a
+// place there: a user asked for the end of none of them; and those that have not ended.
+std::map<std::string, std::int64_t> loads_of(const std::vector<std::string>& agents);
+std::map<std::string, std::int64_t> left_with(const std::vector<std::string>& agents);
+// Locks these agents, counts their sessions that have a place, and writes what it found. Nobody can be assigned between the count and the write.
 void recount(const std::vector<std::string>& agents, Time now);
 
 // Pools of sessions: what their own columns say, else what reconciler.session_pool says, else their agent's. A session of which

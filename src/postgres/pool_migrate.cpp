@@ -124,7 +124,7 @@ class Migration {
     const std::int64_t left = as_role(t.owner, [&] {
       return query(statements_.count_unfilled(), {Param::texts(agents), Param::texts(pools), Param::texts(platforms), Param::texts(regions)}).only().integer(0);
     });
-    out.add({{}, {}, {}, {}, std::to_string(left), "remaining", left == 0 ? "" : dry_run_ ? "sessions whose own columns of pool, platform and region would be filled" : "sessions that the next call of migrate_to_pools() fills"});
+    if (left > 0) out.add({{}, {}, {}, {}, std::to_string(left), "remaining", dry_run_ ? "sessions whose own columns of pool, platform and region would be filled" : "sessions that the next call of migrate_to_pools() fills"});
   }
 
   const AttachedBinding& b_;

@@ -59,17 +59,6 @@ std::map<std::string, RowImage> write_rows(const AttachedBinding& b, const Mover
   return images;
 }
 
-// Its attempts go on, and it does not get younger. What was open at the agent that it had, is that agent's.
-void carry_episodes_on(const AttachedBinding& b, const std::vector<const Move*>& moved) {
-  Texts keys, states, from, to;
-  for (const Move* move : moved) keys.push_back(move->session->key), states.push_back(move->session->state), from.push_back(move->session->agent), to.push_back(move->to);
-  query_batch("UPDATE reconciler.episode e SET agent_id = t.becomes, command_id = NULL, hub_command_id = NULL, accepted_at = NULL, next_attempt = NULL, unreachable_since = NULL, quarantined = NULL, handover_failed = NULL, write_failed = NULL,"
-              " incarnation = '', session_running = NULL, sent_to = NULL"
-              " FROM (SELECT $1::int AS binding, u.* FROM unnest($2, $3, $4, $5) AS u(key, state, agent, becomes) OFFSET 0) AS t"
-              " WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.state = t.state AND e.agent_id IS NOT DISTINCT FROM t.agent",
-              {Param::integer(b.binding.id), Param::texts(keys), Param::texts(states), Param::texts(from), Param::texts(to)});
-}
-
 }  // namespace
 
 std::map<std::string, RowImage> write_agents(const AttachedBinding& b, const Mover& by, const std::vector<Move>& wanted, Time at) {
@@ -80,6 +69,26 @@ std::map<std::string, RowImage> write_agents(const AttachedBinding& b, const Mov
   std::sort(moves.begin(), moves.end(), [](const Move* x, const Move* y) { return x->session->key < y->session->key; });
   const auto pools = pools_of_agents(b.mapping.sessions, wanted);
   return as_role(b.mapping.sessions.owner, [&] { return write_rows(b, by, moves, pools, at); });
+}
+
+// What was open at the agent that it had is that agent's; what the new one has taken over goes on.
+std::size_t carry_episodes_on(const AttachedBinding& b, const std::vector<const Move*>& moved) {
+  Texts keys, states, from, to;
+  std::vector<std::optional<Time>> stays, accepted;
+  for (const Move* move : moved) {
+    const Session& s = *move->session;
+    keys.push_back(s.key), states.push_back(s.state), from.push_back(s.agent), to.push_back(move->to), stays.push_back(move->stay), accepted.push_back(move->accepted);
+  }
+  return query_batch("UPDATE reconciler.episode e SET agent_id = t.becomes, sent_to = NULL, quarantined = NULL, handover_failed = NULL, write_failed = NULL, unreachable_since = NULL, last_would = '',"
+                     "   command_id = CASE WHEN e.sent_to = t.becomes THEN e.command_id END, hub_command_id = CASE WHEN e.sent_to = t.becomes THEN e.hub_command_id END,"
+                     "   accepted_at = CASE WHEN e.sent_to = t.becomes THEN e.accepted_at END, next_attempt = CASE WHEN e.sent_to = t.becomes THEN e.next_attempt END,"
+                     "   session_running = CASE WHEN e.sent_to = t.becomes THEN e.session_running END,"
+                     "   incarnation = coalesce((SELECT a.incarnation FROM reconciler.agent_evidence a WHERE a.binding_id = e.binding_id AND a.agent_id = t.becomes), '')"
+                     " FROM (SELECT $1::int AS binding, u.* FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[]) AS u(key, state, agent, becomes, stay, accepted) OFFSET 0) AS t"
+                     " WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.state = t.state AND e.agent_id IS NOT DISTINCT FROM t.agent AND e.first_seen = coalesce(t.stay, e.first_seen)"
+                     "   AND (t.accepted IS NULL OR (e.sent_to = t.becomes AND e.accepted_at = t.accepted)) RETURNING 1",
+                     {Param::integer(b.binding.id), Param::texts(keys), Param::texts(states), Param::texts(from), Param::texts(to), Param::times(stays), Param::times(accepted)})
+      .size();
 }
 
 std::vector<std::string> move_sessions(const AttachedBinding& b, const Mover& by, const std::vector<Move>& wanted, Time at) {

@@ -6,6 +6,7 @@
 #include "core/text.hpp"
 #include "postgres/clock.hpp"
 #include "postgres/events.hpp"
+#include "postgres/pool_agents.hpp"
 #include "postgres/role.hpp"
 #include "postgres/settings.hpp"
 #include "postgres/shmem.hpp"
@@ -28,7 +29,7 @@ struct Candidate {
   const AttachedBinding* binding = nullptr;
 };
 
-Pool pool_named(const std::string& name, const std::optional<std::string>& platform, const std::optional<std::string>& region) {
+Pool balanced_pool(const std::string& name, const std::optional<std::string>& platform, const std::optional<std::string>& region) {
   if (name.find_first_not_of(" \t\n") == std::string::npos) throw UserError("22023", "a pool is required", "Pools stand in reconciler.agent_pool.");
   const Rows rows = as_extension_owner([&] {
     return query("SELECT pool_id, format('%s/%s/%s', platform, region, name) AS display, runtimes_outlive_agents FROM reconciler.agent_pool"
@@ -123,8 +124,11 @@ class Rebalance {
 
   bool moves() const { return !moves_.empty(); }
   // Why there is nothing to move.
-  std::string why_nothing() const {
-    if (agents_.size() < 2) return agents_.empty() ? "no agent of the pool can be given sessions" : "only agent \"" + agents_[0].id + "\" of the pool can be given sessions";
+  std::string why_nothing(const Pool& pool) const {
+    if (bindings_.empty()) return "no attached table has pools: migrate_to_pools() turns them on";
+    if (agents_.size() < 2)
+      return (agents_.empty() ? std::string("no agent") : "only agent \"" + agents_[0].id + "\"") + " of the pool can be given sessions: it has " +
+             FreeAgents(bindings_.front().binding, database_now()).why_nobody(static_cast<int>(pool.id)) + "; one that nobody saw for " + span(longest_silence()) + " is not connected";
     double lowest = 1e9, highest = 0;
     bool all_movable = true;
     for (const AgentLoad& a : agents_) {
@@ -177,7 +181,7 @@ class Rebalance {
 
 RECONCILER_SQL_FUNCTION(rebalance_pool) {
   const bool dry_run = sql_bool(fcinfo, 1, true);
-  const Pool pool = pool_named(sql_text(fcinfo, 0), sql_maybe_text(fcinfo, 2), sql_maybe_text(fcinfo, 3));
+  const Pool pool = balanced_pool(sql_text(fcinfo, 0), sql_maybe_text(fcinfo, 2), sql_maybe_text(fcinfo, 3));
   SqlTable out(fcinfo);
   const auto nothing = [&](const std::string& why) {
     out.add({SqlCell(), SqlCell(), SqlCell(), SqlCell(), "nothing", why});
@@ -187,7 +191,7 @@ RECONCILER_SQL_FUNCTION(rebalance_pool) {
     return nothing("what sessions of pool \"" + pool.name + "\" run in ends with its agent; where it does not: UPDATE reconciler.agent_pool SET runtimes_outlive_agents = true WHERE pool_id = " + std::to_string(pool.id));
   Rebalance rebalance(as_extension_owner([&] { return agents_of(pool); }));
   rebalance.plan();
-  if (!rebalance.moves()) return nothing(rebalance.why_nothing());
+  if (!rebalance.moves()) return nothing(rebalance.why_nothing(pool));
   if (!dry_run) rebalance.write(pool);
   rebalance.show(out, dry_run);
   if (!dry_run) shared::wake_worker_at_commit();

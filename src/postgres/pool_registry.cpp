@@ -59,6 +59,8 @@ UserError unknown_agent(const std::string& agent) {
 
 int set_pool(const PoolKey& pool, const Options& options, const char* by) {
   if (blank(pool.name)) throw UserError("22023", "a pool needs a name", "For instance 'default'.");
+  for (const auto& [what, said] : {std::pair{"name", &pool.name}, {"platform", &pool.platform}, {"region", &pool.region}})
+    if (said->size() > 255) throw UserError("22023", std::string("the ") + what + " of a pool is too long", {}, "It has " + std::to_string(said->size()) + " bytes, of 255 at most.");
   check_capacity(options.integer("default_capacity"), "option \"default_capacity\"");
   const std::string actor = acting_role();
   return as_extension_owner([&] {

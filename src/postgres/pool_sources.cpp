@@ -12,9 +12,6 @@ namespace {
 
 using Texts = std::vector<std::optional<std::string>>;
 
-// What stands in drain_reason where nobody called drain_agent(): who says it may take it back.
-std::string drained_by(const char* source) { return std::string("as its ") + (std::string_view(source) == "hub" ? "hub" : "agents table") + " says"; }
-
 void make_pools(const std::vector<Place>& places) {
   Texts platforms, regions, names, name_spaces;
   std::vector<std::optional<bool>> outlive;
@@ -31,6 +28,8 @@ void make_pools(const std::vector<Place>& places) {
 }
 
 }  // namespace
+
+std::string drained_by(const char* source) { return std::string("as its ") + (std::string_view(source) == "hub" ? "hub" : "agents table") + " says"; }
 
 std::vector<NamedAgent> agents_page(const AttachedBinding& b, const std::optional<std::string>& after, std::int64_t limit) {
   std::vector<NamedAgent> page;

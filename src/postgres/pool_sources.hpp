@@ -28,6 +28,9 @@ inline constexpr Duration forgotten_after = hours(1);
 // One that its table heard of within this joins: less, so that who was forgotten does not come back at once.
 inline constexpr Duration joins_within = minutes(30);
 
+// What stands in drain_reason where not drain_agent() but a hub or an agents table says so: who says it may take it back.
+std::string drained_by(const char* source);
+
 // The next page of the agents table, as its owner; `after`: the last id of the one before. Empty: that was the last.
 std::vector<NamedAgent> agents_page(const AttachedBinding&, const std::optional<std::string>& after, std::int64_t limit);
 

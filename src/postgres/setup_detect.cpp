@@ -151,7 +151,7 @@ std::optional<std::string> index_for_state(Oid table, const std::string& state_c
 }
 
 std::optional<std::string> index_led_by(Oid table, const std::string& column) {
-  return index_where(table, "i.indpred IS NULL AND (i.indkey::int2[])[0] = l.attnum", column, "", column);
+  return index_where(table, "(i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) = format('(%I IS NOT NULL)', l.attname)) AND (i.indkey::int2[])[0] = l.attnum", column, "", column);
 }
 
 std::optional<std::string> index_for_latest(Oid table, const std::string& action_column, const std::string& action, const std::string& time_column) {

@@ -209,6 +209,17 @@ void say_indexes(Findings& out, const AttachedBinding& b, const TableLook& table
   }
 }
 
+// Loads are counted by agent, and sessions are given away by it.
+void say_agent_index(Findings& out, const AttachedBinding& b, const TableLook& table) {
+  if (!b.binding.pools) return;
+  const std::string& agent = b.mapping.sessions.agent->name;
+  if (const auto index = index_led_by(table.oid, agent))
+    out.push_back({"index agents", "ok", *index, ""});
+  else
+    out.push_back({"index agents", "missing", "no index finds the sessions of an agent: the whole table is read for each count of what agents have, and before a pool is called full",
+                   create_index(table, "(" + shown(agent) + ")")});
+}
+
 // Each pass looks at the stops of the last day.
 void say_command_index(Findings& out, const AttachedBinding& b, const TableLook& table) {
   const auto& c = b.mapping.commands;
@@ -275,6 +286,7 @@ Findings table_findings(const AttachedBinding& b, const TableLook& table) {
   say_guard(out, b, table);
   say_time_zone(out, b);
   say_indexes(out, b, table);
+  say_agent_index(out, b, table);
   say_command_index(out, b, table);
   say_connection_index(out, b, table);
   say_streamspace(out, b, table);

@@ -8,7 +8,7 @@
 namespace reconciler {
 
 // Reads catalogs only. The items are: key, owner, row security, rights, triggers, labels, guard, time zone, index STATE,
-// index commands, commands, foreign writers.
+// index agents, index commands, commands, foreign writers.
 Findings table_findings(const AttachedBinding&, const TableLook&);
 
 // Of every cluster, as preflight() says it.

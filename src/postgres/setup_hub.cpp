@@ -90,8 +90,11 @@ std::string link(const std::string& name, const Options& options) {
   return query("UPDATE reconciler.binding SET hub = $2 WHERE binding_id = $1 RETURNING format('%I.%I', schema_name, table_name) AS name", {Param::integer(*id), Param::text(name)}).only().text("name");
 }
 
-// What a person who wanted to link one may have left out.
-std::string say_unlinked() {
+// Who asks it already; else what a person who wanted to link a table may have left out.
+std::string say_unlinked(const std::string& hub) {
+  std::vector<std::string> users;
+  for (Rows::Row row : query("SELECT format('%I.%I', schema_name, table_name) AS name FROM reconciler.binding WHERE hub = $1 ORDER BY binding_id", {Param::text(hub)})) users.push_back(row.text("name"));
+  if (!users.empty()) return "; " + comma_list(users) + (users.size() == 1 ? " asks it" : " ask it");
   const Rows free = query("SELECT format('%I.%I', schema_name, table_name) AS name FROM reconciler.binding WHERE hub IS NULL ORDER BY binding_id");
   if (free.empty()) return "; no attached table uses it by this call";
   std::vector<std::string> names;
@@ -112,7 +115,7 @@ Datum set_hub(FunctionCallInfo fcinfo, const std::vector<std::string>& addresses
   if (name.find_first_not_of(" \t\n") == std::string::npos) throw UserError("22023", "a hub needs a name", "For instance 'main'.");
   const Options options(sql_maybe_text(fcinfo, 3).value_or("{}"), hub_options, "set_hub()");
   const bool pulled = as_extension_owner([&] { return pulls(profile); });
-  if (!pulled) sql_required(fcinfo, 1);
+  if (!pulled && sql_is_null(fcinfo, 1)) throw UserError("22004", "base_url must not be null", "Only a hub of profile pull has no address.");
   check_addresses(addresses, pulled);
   const std::string actor = acting_role();
   const OwnChange quiet;
@@ -122,7 +125,7 @@ Datum set_hub(FunctionCallInfo fcinfo, const std::vector<std::string>& addresses
     before = image(name);
     write_hub(name, addresses, profile, options);
     table = link(name, options);
-    linked = table.empty() ? say_unlinked() : "; " + table + " asks it";
+    linked = table.empty() ? say_unlinked(name) : "; " + table + " asks it";
     write_event(actor, name, before, table);
   });
   std::string sentence = "hub \"" + name + "\" " + (before ? "changed" : "set") + ": profile " + profile;

@@ -7,6 +7,7 @@
 #include "postgres/binding_store.hpp"
 #include "postgres/clock.hpp"
 #include "postgres/hub_factory.hpp"
+#include "postgres/pool_agents.hpp"
 #include "postgres/pull_hub.hpp"
 #include "postgres/role.hpp"
 #include "postgres/server.hpp"
@@ -282,6 +283,25 @@ void check_guards(Findings& out) {
     add(out, "guard triggers", "warn", "trigger " + row.text("name") + " guards nothing: no table is attached that has it", "DROP TRIGGER " + row.text("name") + ";");
 }
 
+// Agents that the hub lists, or that register themselves, and no session can have.
+void check_rowless_agents(Findings& out, const std::string& prefix, const AttachedBinding& b) {
+  if (!b.binding.pools || !b.mapping.agents) return;
+  std::vector<std::string> agents;
+  as_extension_owner([&] {
+    for (Rows::Row row : query("SELECT agent_id FROM reconciler.agent WHERE connected AND source <> 'table' ORDER BY agent_id LIMIT 10000")) agents.push_back(row.text(0));
+  });
+  try {
+    std::vector<std::string> without = Transactions::subtransaction([&] { return rowless(b, agents); });
+    if (without.empty()) return;
+    const std::size_t count = without.size();
+    without.resize(std::min<std::size_t>(count, 10));
+    add(out, prefix + "agents", "warn", std::to_string(count) + (count == 1 ? " agent of a pool has" : " agents of pools have") + " no row in the agents table and so get no session of this table: " + comma_list(without) + (count > 10 ? ", …" : ""),
+        "Writing their rows is the application's; they take its sessions from then on.");
+  } catch (const PostgresError&) {
+    // What can't be read the rows on rights say.
+  }
+}
+
 void check_table(Findings& out, int id) {
   const Rows rows = as_extension_owner([&] { return query("SELECT format('%I.%I', schema_name, table_name) AS name, sessions::oid AS oid FROM reconciler.binding WHERE binding_id = $1", {Param::integer(id)}); });
   if (rows.empty()) return;
@@ -300,6 +320,7 @@ void check_table(Findings& out, int id) {
     check_states(out, prefix, id);
     check_reasons(out, prefix, id);
     check_late_return(out, prefix, id);
+    check_rowless_agents(out, prefix, binding);
     check_runtimes(out, prefix, binding);
     if (!binding.guard_terminal) add(out, prefix + "guard", "ok", "off: an agent that comes back late may write a session that was closed");
     for (const Finding& f : table_findings(binding, look_at(static_cast<Oid>(rows[0].integer("oid")))))

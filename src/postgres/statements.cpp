@@ -310,11 +310,14 @@ std::string Statements::agents_of(const std::string& state) const {
          " AND " + in("s", *t.agent) + " IS NOT NULL LIMIT $1::bigint";
 }
 
-std::string Statements::not_ended() const { return "(" + as_text("s", m_.sessions.state) + " IN (" + literals(m_.ending_states) + ")) IS NOT TRUE"; }
+std::string Statements::in_none_of(const std::vector<std::string>& states) const { return "(" + as_text("s", m_.sessions.state) + " IN (" + literals(states) + ")) IS NOT TRUE"; }
+std::string Statements::not_ended() const { return in_none_of(m_.ending_states); }
 
-std::string Statements::loads() const {
-  return "SELECT " + as_text("s", *m_.sessions.agent) + " AS agent, count(*) AS n FROM " + m_.sessions.qualified + " AS s WHERE " + of_agent("s", "ANY($1::text[])") + " AND " + not_ended() + " GROUP BY 1";
+std::string Statements::by_agent(const std::string& which) const {
+  return "SELECT " + as_text("s", *m_.sessions.agent) + " AS agent, count(*) AS n FROM " + m_.sessions.qualified + " AS s WHERE " + of_agent("s", "ANY($1::text[])") + " AND " + which + " GROUP BY 1";
 }
+std::string Statements::loads() const { return by_agent(in_none_of(m_.roomless_states)); }
+std::string Statements::left_with() const { return by_agent(not_ended()); }
 
 std::string Statements::population() const {
   const SessionsTable& t = m_.sessions;

@@ -53,8 +53,9 @@ class Statements {
   std::string agents_page() const;
   // Reads the whole table. Columns: agent (NULL: none), n sessions that name it, open: those that have not ended.
   std::string sessions_by_agent() const;
-  // $1 agent ids. Columns agent, n: its sessions that have not ended. Left out: agents without one.
+  // $1 agent ids. Columns agent, n: its sessions that take a place, or that have not ended. Left out: agents without one.
   std::string loads() const;
+  std::string left_with() const;
   // $1 agent ids; column agent: those that any session names.
   std::string referenced() const;
   // $1 agent, $2 keys to leave out, $3 limit: its sessions in these states. Column key.
@@ -123,7 +124,9 @@ class Statements {
   // $`route` on the route. `touched`: the columns that `set` writes; `besides`: a further condition.
   std::string compare_and_set(const std::vector<std::string>& set, const std::vector<Column>& touched, const std::string& arrays, const std::string& names, std::size_t route,
                               const std::string& besides = {}) const;
+  std::string in_none_of(const std::vector<std::string>& states) const;
   std::string not_ended() const;
+  std::string by_agent(const std::string& which) const;
   std::string is_alone() const;
   bool shows_signs() const;
   std::string sign(const std::string& alias) const;

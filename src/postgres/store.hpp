@@ -76,7 +76,7 @@ class PgStore final : public Store {
   struct Covered { std::optional<std::string> state; std::int64_t sessions = 0, over = 0; std::optional<Time> since; };
   std::vector<Covered> coverage(Duration otherwise);
   // Sessions that have not ended: of each of these agents, and by everything that tells their pool.
-  std::map<std::string, std::int64_t> loads(const std::vector<std::string>& agents);
+  std::map<std::string, std::int64_t> left_with(const std::vector<std::string>& agents);
   struct Populated { std::optional<std::string> state, agent, pool, platform, region; std::optional<std::int64_t> kept; std::int64_t sessions = 0; };
   std::vector<Populated> population();
   // One session in any state; empty: no such row.
@@ -123,7 +123,8 @@ class PgStore final : public Store {
   std::optional<std::vector<std::string>> agents_to_ask(std::int64_t limit) override;
   void note_agents(const std::vector<AgentAnswer>&) override;
   void refresh_registry() override;
-  std::vector<Planned> take_planned(std::int64_t limit) override;
+  std::vector<Tracked> scan_planned(Cursor&, std::int64_t limit) override;
+  void forget_planned(const std::vector<const Tracked*>&) override;
 
   void act_as(std::string actor) { actor_ = std::move(actor); }  // instead of 'session_reconciler'
   void freeze(Time at) { frozen_ = at; }                          // what-if: now() is this
@@ -166,6 +167,8 @@ class PgStore final : public Store {
   std::vector<Claim> claim_once(const PassStart&, const std::vector<const Tracked*>&, Duration lease);
   std::set<std::string> still_as_scanned(const std::vector<const Tracked*>&);
   std::map<std::string, std::string> payloads_of(const std::vector<const Tracked*>&);
+  bool keeps_place(const Tracked&) const;
+  void spare_in_grace(std::vector<Wanted>&, Time at);
   Loads reserve_for(std::vector<Wanted>&);
   std::vector<Wanted> take_slots(const std::vector<const Tracked*>&, const std::set<std::string>& unchanged, Time at);
   // Which of `keys` an operator holds. Inside a transaction, as the extension's owner.
@@ -190,6 +193,7 @@ class PgStore final : public Store {
   void record_once(const PassStart&, const std::vector<Attempt>&, const std::vector<const Attempt*>& taken);
   std::map<std::string, Image> write_agents(const PassStart&, const std::vector<Handover>&, Time at);
   void note_handed_over(const PassStart&, const std::vector<Handover>&, const std::map<std::string, Image>&, Time at);
+  void drop_plans(const std::vector<std::string>& keys);
   std::vector<std::string> emptied(const std::optional<std::string>& agent);
   Finished hand_over_once(const PassStart&, const std::vector<Handover>&);
   void settle_room(const std::vector<Attempt>&, const std::map<std::string, Image>&);

@@ -75,6 +75,7 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
     if (!still_allowed(false)) return claims;
     const Time at = now();
     std::vector<Wanted> wanted = take_slots(due, unchanged, at);
+    spare_in_grace(wanted, at);
     Loads reserved = reserve_for(wanted);
     if (wanted.empty()) return claims;
     by_key(wanted);
@@ -128,7 +129,7 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
     if (!held(taken, at).empty()) throw HeldMeanwhile{};
     for (Rows::Row row : claimed) {
       const Wanted& w = *of_key.at(row.view("session_id"));
-      if (w.tracked->goes_to && w.tracked->episode.owed == Owed::nothing) --reserved[w.tracked->goes_to->agent];
+      if (keeps_place(*w.tracked)) --reserved[w.tracked->goes_to->agent];
       const auto payload = payloads.find(w.tracked->session.key);
       claims.push_back({index.at(w.tracked), row.text("command_id"), static_cast<int>(row.integer("attempt")), w.wait,
                         payload == payloads.end() ? "" : payload->second, row.time("lease_until")});
@@ -141,17 +142,24 @@ std::vector<Claim> PgStore::claim_once(const PassStart& pass, const std::vector<
   });
 }
 
-// Room with the other agents that these go to, from before the command leaves. Those for which there is none are left out;
-// a session that has ended takes none.
+// Whether a place with another agent is kept for it, from before its command leaves until the answer is recorded.
+bool PgStore::keeps_place(const Tracked& tracked) const { return hands_over(tracked) && b_.binding.takes_room(tracked.session.state); }
+
+// That its hub has only just started turned out since the pass began: who is missing there may not be back yet.
+void PgStore::spare_in_grace(std::vector<Wanted>& wanted, Time at) {
+  const auto moves = [](const Wanted& w) { return hands_over(*w.tracked); };
+  if (std::any_of(wanted.begin(), wanted.end(), moves) && gates(at).grace_until) std::erase_if(wanted, moves);
+}
+
+// Those for which another agent has no room are left out.
 Loads PgStore::reserve_for(std::vector<Wanted>& wanted) {
-  const auto takes_room = [](const Wanted& w) { return w.tracked->goes_to && w.tracked->episode.owed == Owed::nothing; };
   Loads asked;
   for (const Wanted& w : wanted)
-    if (takes_room(w)) ++asked[w.tracked->goes_to->agent];
+    if (keeps_place(*w.tracked)) ++asked[w.tracked->goes_to->agent];
   if (asked.empty()) return asked;
   const Loads granted = reserve(asked);
   Loads left = granted;
-  std::erase_if(wanted, [&](const Wanted& w) { return takes_room(w) && left[w.tracked->goes_to->agent]-- <= 0; });
+  std::erase_if(wanted, [&](const Wanted& w) { return keeps_place(*w.tracked) && left[w.tracked->goes_to->agent]-- <= 0; });
   return granted;
 }
 
@@ -229,10 +237,10 @@ std::vector<PgStore::Wanted> PgStore::take_slots(const std::vector<const Tracked
 
 void PgStore::record(const PassStart& pass, const std::vector<Attempt>& attempts) {
   // Another agent that took a command over gets the session in the same transaction. Where that can't be written now, the
-  // episode says who has it, and the next pass writes it.
+  // episode says who has it, and the next pass writes it; so too where the lease has ended, and the place with it.
   std::vector<const Attempt*> taken;
   for (const Attempt& attempt : attempts)
-    if (attempt.tracked->goes_to && attempt.tracked->episode.owed == Owed::nothing && outcome_of(attempt.delivery).accepted) taken.push_back(&attempt);
+    if (hands_over(*attempt.tracked) && outcome_of(attempt.delivery).accepted && attempt.lease > now()) taken.push_back(&attempt);
   if (!taken.empty()) try {
       return record_once(pass, attempts, taken);
     } catch (const PostgresError& e) {
@@ -244,6 +252,8 @@ void PgStore::record(const PassStart& pass, const std::vector<Attempt>& attempts
 
 void PgStore::record_once(const PassStart& pass, const std::vector<Attempt>& attempts, const std::vector<const Attempt*>& taken) {
   transactions_.run("recording retries", [&] {
+    // Paused since it was sent: the row waits.
+    if (!taken.empty() && !ours([&] { return still_allowed(false); })) throw NotNow{};
     std::vector<Handover> moves;
     for (const Attempt* attempt : taken) moves.push_back({attempt->tracked, attempt->tracked->goes_to->verdict, attempt->tracked->goes_to->evidence});
     std::map<std::string, Image> images;
@@ -304,14 +314,27 @@ void PgStore::record_once(const PassStart& pass, const std::vector<Attempt>& att
   });
 }
 
-// Room that was kept for sessions which did not go there is given back; what went has left room with its own agent.
+// Places that were kept for sessions which did not go there are given back; what went has left one with its own agent.
 void PgStore::settle_room(const std::vector<Attempt>& attempts, const std::map<std::string, Image>& images) {
+  Texts keys, agents;
+  std::vector<std::optional<Time>> leases;
+  std::vector<std::string> locks;
   Loads left;
   for (const Attempt& attempt : attempts) {
     const Tracked& tracked = *attempt.tracked;
-    if (!tracked.goes_to || tracked.episode.owed != Owed::nothing) continue;
-    if (!images.contains(tracked.session.key)) ++left[tracked.goes_to->agent];
-    else if (tracked.session.agent) ++left[*tracked.session.agent];
+    if (!keeps_place(tracked)) continue;
+    const bool went = images.contains(tracked.session.key);
+    if (!went) keys.push_back(tracked.session.key), agents.push_back(tracked.goes_to->agent), leases.push_back(attempt.lease), locks.push_back(tracked.goes_to->agent);
+    else if (const auto& own = tracked.session.agent) ++left[*own], locks.push_back(*own);
+  }
+  if (!keys.empty()) {
+    // Under the agents' locks nobody counts. What nothing is kept for any more may have been counted without it: given back
+    // as well, it would be so twice.
+    query("SELECT FROM reconciler.agent WHERE agent_id = ANY($1) ORDER BY agent_id FOR UPDATE", {Param::texts(locks)});
+    for (Rows::Row row : query_batch("SELECT t.agent FROM (SELECT $1::int AS binding, u.* FROM unnest($2::text[], $3::text[], $4::timestamptz[]) AS u(key, agent, lease) OFFSET 0) AS t"
+                                     " JOIN reconciler.episode e ON e.binding_id = t.binding AND e.session_id = t.key WHERE e.sent_to = t.agent AND e.lease_until = t.lease AND e.lease_until > $5 AND e.owed IS NULL",
+                                     {Param::integer(b_.binding.id), Param::texts(keys), Param::texts(agents), Param::times(leases), Param::time(now())}))
+      ++left[row.text("agent")];
   }
   reserve({}, left);
 }

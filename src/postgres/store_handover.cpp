@@ -33,17 +33,11 @@ std::vector<Taker> PgStore::takers(int pool, std::int64_t limit) {
   return transactions_.run("reading agents of a pool", [&] {
     std::vector<Taker> takers;
     std::vector<std::string> ids;
-    for (const PoolAgent& agent : FreeAgents(b_.binding, now()).siblings(pool, {}, static_cast<int>(limit))) {
+    for (const PoolAgent& agent : FreeAgents(b_.binding, now()).siblings(pool, static_cast<int>(limit))) {
       takers.push_back({agent.id, agent.load, agent.capacity});
       ids.push_back(agent.id);
     }
-    // Where agents have a table, a session's agent is a row of it: mostly a foreign key says so. As its owner, who may look
-    // at agents, also for somebody who may not.
-    if (b_.mapping.agents && !ids.empty()) {
-      std::set<std::string> known;
-      for (Rows::Row row : as_role(b_.mapping.sessions.owner, [&] { return query_batch(sql_.agents(), {Param::texts(ids)}); })) known.insert(row.text("id"));
-      std::erase_if(takers, [&](const Taker& taker) { return !known.contains(taker.id); });
-    }
+    for (const std::string& agent : rowless(b_, ids)) std::erase_if(takers, [&](const Taker& taker) { return taker.id == agent; });
     return takers;
   });
 }
@@ -91,10 +85,10 @@ std::map<std::string, PgStore::Image> PgStore::write_agents(const PassStart& pas
 // Episode, event and counter of sessions that another agent has by now; as the extension's owner. Their tries go on.
 void PgStore::note_handed_over(const PassStart& pass, const std::vector<Handover>& moves, const std::map<std::string, Image>& images, Time at) {
   if (moves.empty()) return;
-  Texts keys, states, others;
-  std::vector<std::optional<Time>> first_seen;
-  std::vector<std::optional<bool>> by_command;
+  Texts keys, states;
+  std::vector<Move> all;
   std::vector<Event> events;
+  all.reserve(moves.size());
   for (const Handover& move : moves) {
     const Session& s = move.tracked->session;
     const Verdict& v = move.verdict;
@@ -104,21 +98,16 @@ void PgStore::note_handed_over(const PassStart& pass, const std::vector<Handover
                 .evidence = evidence.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), .before = {}, .after = {}};
     if (const auto image = images.find(s.key); image != images.end()) {
       event.before = image->second.before, event.after = image->second.after;
-      keys.push_back(s.key), states.push_back(s.state), others.push_back(v.to_agent), first_seen.push_back(move.tracked->episode.first_seen), by_command.push_back(!v.sends.empty());
+      keys.push_back(s.key), states.push_back(s.state);
+      all.push_back({.session = &s, .to = v.to_agent, .rule = {}, .reason = {}, .why = {}, .stay = move.tracked->episode.first_seen, .accepted = v.sends.empty() ? std::nullopt : std::optional(at)});
     } else {
       event.kind = "skipped", event.to_state.reset();
     }
     events.push_back(std::move(event));
   }
-  const Rows noted = query_batch(
-      "UPDATE reconciler.episode e SET agent_id = t.other, sent_to = NULL, quarantined = NULL, handover_failed = NULL, write_failed = NULL, unreachable_since = NULL, last_would = '',"
-      "   incarnation = coalesce((SELECT a.incarnation FROM reconciler.agent_evidence a WHERE a.binding_id = e.binding_id AND a.agent_id = t.other), '')"
-      " FROM (SELECT $1::int AS binding, u.* FROM unnest($2::text[], $3::text[], $4::timestamptz[], $5::boolean[]) AS u(key, other, first_seen, by_command) OFFSET 0) AS t"
-      " WHERE e.binding_id = t.binding AND e.session_id = t.key AND e.first_seen = t.first_seen"
-      // The try that it took over is the one that was recorded just now.
-      "   AND (NOT t.by_command OR (e.sent_to = t.other AND e.accepted_at = $6)) RETURNING 1",
-      {Param::integer(b_.binding.id), Param::texts(keys), Param::texts(others), Param::times(first_seen), Param::booleans(by_command), Param::time(at)});
-  if (noted.size() < keys.size() || !held(keys, at).empty()) throw NotNow{};
+  std::vector<const Move*> moved;
+  for (const Move& move : all) moved.push_back(&move);
+  if (carry_episodes_on(b_, moved) < moved.size() || !held(keys, at).empty()) throw NotNow{};
   // Nothing is remembered of sessions that nobody watches.
   query_batch("DELETE FROM reconciler.episode e USING (SELECT $1::int AS binding, u.* FROM unnest($2::text[], $3::text[]) AS u(key, state) OFFSET 0) AS t"
               " WHERE e.binding_id = t.binding AND e.session_id = t.key AND t.state <> ALL ($4::text[]) AND e.start_sent IS NULL",
@@ -143,6 +132,7 @@ Store::Finished PgStore::hand_over(const PassStart& pass, const std::vector<Hand
       sum.closed += one.closed, sum.skipped += one.skipped;
     } catch (const NotNow&) {
       ++sum.skipped;
+      if (move.tracked->planned) forget_planned({move.tracked});
     } catch (const PostgresError& e) {
       ++sum.skipped;
       if (ends_pass(e, transactions_)) throw;
@@ -151,6 +141,7 @@ Store::Finished PgStore::hand_over(const PassStart& pass, const std::vector<Hand
         break;  // somebody has locked it, perhaps the whole table: the next pass comes again
       }
       set_aside(pass, *move.tracked, move.verdict, move.evidence, e);
+      if (move.tracked->planned) forget_planned({move.tracked});
       if (e.timed_out()) break;
     }
   return sum;
@@ -167,12 +158,16 @@ Store::Finished PgStore::hand_over_once(const PassStart& pass, const std::vector
     ours([&] {
       Loads wants, left;
       for (const Handover& move : moves)
-        if (images.contains(move.tracked->session.key)) {
+        if (images.contains(move.tracked->session.key) && b_.binding.takes_room(move.tracked->session.state)) {
           ++wants[move.verdict.to_agent];
           if (move.tracked->session.agent) ++left[*move.tracked->session.agent];
         }
       if (reserve(wants, left) != wants) throw NotNow{};
       note_handed_over(pass, moves, images, at);
+      std::vector<std::string> planned;
+      for (const Handover& move : moves)
+        if (move.tracked->planned) planned.push_back(move.tracked->session.key);
+      if (!planned.empty()) drop_plans(planned);
     });
     done.closed = static_cast<std::int64_t>(images.size());
     done.skipped = static_cast<std::int64_t>(moves.size() - images.size());
@@ -180,37 +175,45 @@ Store::Finished PgStore::hand_over_once(const PassStart& pass, const std::vector
   });
 }
 
-std::vector<Planned> PgStore::take_planned(std::int64_t limit) {
+std::vector<Tracked> PgStore::scan_planned(Cursor& cursor, std::int64_t limit) {
   return transactions_.run("reading planned moves", [&] {
-    std::map<std::string, Planned> by_key;
-    std::map<std::string, std::string> from;
-    std::vector<std::string> keys;
+    struct Plan { std::string from; PlannedMove move; };
+    std::map<std::string, Plan> plans;
+    std::vector<std::string> keys, stale;
     ours([&] {
-      for (Rows::Row row : query("WITH next AS (SELECT m.* FROM reconciler.planned_move m WHERE m.binding_id = $1 ORDER BY m.planned_at, m.session_id LIMIT $2 FOR UPDATE SKIP LOCKED),"
-                                 " taken AS (DELETE FROM reconciler.planned_move m USING next n WHERE m.binding_id = n.binding_id AND m.session_id = n.session_id)"
-                                 " SELECT n.session_id, n.from_agent, n.to_agent, n.actor FROM next n JOIN reconciler.agent a ON a.agent_id = n.to_agent"
-                                 " WHERE a.connected AND a.approved AND NOT a.suspect AND a.draining IS NULL",
-                                 {Param::integer(b_.binding.id), Param::integer(limit)})) {
-        keys.push_back(row.text("session_id"));
-        by_key[keys.back()] = {{}, row.text("to_agent"), row.text("actor")};
-        from[keys.back()] = row.text("from_agent");
+      const Rows rows = query("SELECT m.session_id, m.from_agent, m.to_agent, m.actor, a.agent_id IS NOT NULL AS takes_it FROM reconciler.planned_move m LEFT JOIN reconciler.agent a ON a.agent_id = m.to_agent"
+                              " AND a.connected AND a.approved AND NOT a.suspect AND a.draining IS NULL WHERE m.binding_id = $1 AND m.session_id > $2 ORDER BY m.session_id LIMIT $3",
+                              {Param::integer(b_.binding.id), Param::text(cursor.key.value_or("")), Param::integer(limit)});
+      for (Rows::Row row : rows) {
+        cursor.key = row.text("session_id");
+        (row.boolean("takes_it") ? keys : stale).push_back(*cursor.key);
+        plans[*cursor.key] = {row.text("from_agent"), {row.text("to_agent"), row.text("actor")}};
       }
+      cursor.done = static_cast<std::int64_t>(rows.size()) < limit;
     });
-    std::vector<Planned> planned;
-    if (keys.empty()) return planned;
-    std::vector<Tracked> batch = theirs([&] { return track(query_batch(sql_.sessions(), {Param::texts(keys)})); });
+    std::vector<Tracked> batch;
+    if (!keys.empty()) batch = theirs([&] { return track(query_batch(sql_.sessions(), {Param::texts(keys)})); });
+    std::erase_if(batch, [&](const Tracked& tracked) { return tracked.session.agent != plans.at(tracked.session.key).from; });
     load_episodes(batch);
-    for (Tracked& tracked : batch) {
-      const std::string& state = tracked.session.state;
-      const auto& commanded = b_.mapping.commanded_states;
-      const bool waits = std::find(commanded.begin(), commanded.end(), state) != commanded.end();
-      if (tracked.session.agent != from[tracked.session.key] || waits || b_.binding.terminal(state) || tracked.hold) continue;
-      Planned& one = by_key.at(tracked.session.key);
-      one.tracked = std::move(tracked);
-      planned.push_back(std::move(one));
-    }
-    return planned;
+    std::set<std::string> there;
+    for (Tracked& tracked : batch) tracked.planned = plans.at(tracked.session.key).move, there.insert(tracked.session.key);
+    for (const std::string& key : keys)
+      if (!there.contains(key)) stale.push_back(key);
+    if (!stale.empty()) ours([&] { drop_plans(stale); });
+    return batch;
   });
+}
+
+void PgStore::forget_planned(const std::vector<const Tracked*>& sessions) {
+  std::vector<std::string> keys;
+  for (const Tracked* tracked : sessions) keys.push_back(tracked->session.key);
+  transactions_.run("forgetting planned moves", [&] { ours([&] { drop_plans(keys); }); });
+}
+
+// Inside a transaction, as the extension's owner.
+void PgStore::drop_plans(const std::vector<std::string>& keys) {
+  query_batch("DELETE FROM reconciler.planned_move m USING (SELECT $1::int AS binding, u.* FROM unnest($2) AS u(key) OFFSET 0) AS t WHERE m.binding_id = t.binding AND m.session_id = t.key",
+              {Param::integer(b_.binding.id), Param::texts(keys)});
 }
 
 void PgStore::note_drained(const PassStart& pass) {
@@ -222,6 +225,7 @@ void PgStore::note_drained(const PassStart& pass) {
     if (draining.empty()) return;
     const Time at = now();
     recount(draining, at);
+    for (const auto& [agent, n] : left_with(draining)) std::erase(draining, agent);
     ours([&] {
       std::vector<Event> events;
       for (Rows::Row row : query("UPDATE reconciler.agent SET drained = $2 WHERE agent_id = ANY($1) AND load = 0 AND draining IS NOT NULL AND drained IS NULL RETURNING agent_id, drain_reason",

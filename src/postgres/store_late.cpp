@@ -2,6 +2,7 @@
 // on in the state they ended in until the agent is there and has got what is owed to it, the row changes, or a day has passed.
 #include "core/json.hpp"
 #include "postgres/audit.hpp"
+#include "postgres/pool_agents.hpp"
 #include "postgres/store.hpp"
 
 namespace reconciler {
@@ -121,6 +122,7 @@ void PgStore::settle_late(const PassStart& pass, const Tracked& tracked, Session
     Event event = late_report(tracked, outcome);
     if (put_back) event.to_state = was, event.before = after, event.after = put_back;
     ours([&] {
+      if (put_back && tracked.session.agent && b_.binding.takes_room(was)) take_back(*tracked.session.agent);
       query("DELETE FROM reconciler.episode WHERE binding_id = $1 AND session_id = $2", {binding, session});
       write_events(b_, pass.pass_id, now(), actor_, {event});
     });

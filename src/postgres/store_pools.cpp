@@ -3,11 +3,11 @@
 
 namespace reconciler {
 
-std::map<std::string, std::int64_t> PgStore::loads(const std::vector<std::string>& agents) {
+std::map<std::string, std::int64_t> PgStore::left_with(const std::vector<std::string>& agents) {
   std::map<std::string, std::int64_t> counted;
   if (!b_.mapping.sessions.agent) return counted;
   return transactions_.run("counting sessions by agent", [&] {
-    for (Rows::Row row : theirs([&] { return query_batch(sql_.loads(), {Param::texts(agents)}); })) counted[row.text("agent")] = row.integer("n");
+    for (Rows::Row row : theirs([&] { return query_batch(sql_.left_with(), {Param::texts(agents)}); })) counted[row.text("agent")] = row.integer("n");
     return counted;
   });
 }

@@ -155,9 +155,9 @@ bool PgStore::count_some(std::optional<std::string>& after) {
         known[ids.back()] = row.boolean("long_ago") ? -1 : row.integer("load");
       }
     });
-    const auto sessions = sessions_of(ids);
+    auto loads = loads_of(ids);
     for (const std::string& agent : ids)
-      if (const auto found = sessions.find(agent); known[agent] != (found == sessions.end() ? 0 : found->second)) differing.push_back(agent);
+      if (known[agent] != loads[agent]) differing.push_back(agent);
     recount(differing, now());
     const bool last = static_cast<std::int64_t>(ids.size()) < some;
     after = last ? std::nullopt : std::optional(ids.back());

@@ -42,15 +42,15 @@ CREATE TABLE reconciler.agent (
   drain_reason text NOT NULL DEFAULT '',
   drained      timestamptz
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
--- The least loaded first, ties at random: the first entry of a pool is who gets the next session.
+-- The least loaded first, ties at random: the first entry of a pool is who gets the next session. Full ones still get stops.
 CREATE INDEX agent_free ON reconciler.agent (pool_id, fullness, spread)
-  WHERE connected AND approved AND NOT suspect AND draining IS NULL AND load < capacity;
+  WHERE connected AND approved AND NOT suspect AND draining IS NULL;
 CREATE INDEX agent_emptied ON reconciler.agent (agent_id) WHERE draining IS NOT NULL;
 COMMENT ON TABLE reconciler.agent IS 'Agents in pools, as register_agent() and its like, the hub''s list and the attached agents tables say. Not dumped: agents say again that they are there.';
 COMMENT ON COLUMN reconciler.agent.agent_id IS 'Agent, as the sessions table''s agent column names it.';
 COMMENT ON COLUMN reconciler.agent.pool_id IS 'Its pool.';
 COMMENT ON COLUMN reconciler.agent.capacity IS 'Sessions that it takes (0 to 1000000).';
-COMMENT ON COLUMN reconciler.agent.load IS 'Sessions that it has: as counted, and what was assigned since.';
+COMMENT ON COLUMN reconciler.agent.load IS 'Sessions that it has, but for those that a user asked to end: as counted, and what was assigned since.';
 COMMENT ON COLUMN reconciler.agent.fullness IS 'load / capacity.';
 COMMENT ON COLUMN reconciler.agent.spread IS 'At random, anew with every assignment: which of two equally loaded agents is next.';
 COMMENT ON COLUMN reconciler.agent.counted_at IS 'When its sessions were last counted; NULL: never.';

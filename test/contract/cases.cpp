@@ -446,6 +446,151 @@ void a_session_that_still_runs_is_taken_back_as_it_was(Bench& b) {
   EXPECT_SO(events.back().kind == "late_report" && events.back().reason == "readopted" && events.back().images);
 }
 
+// --- pools
+
+// What its pass has judged: "b" is to get it, with that command.
+Tracked to_the_other(Tracked tracked, const char* command) {
+  Verdict verdict;
+  verdict.rule = "sibling_due", verdict.action = Action::reassign, verdict.reason = "agent_unavailable", verdict.to_agent = "b", verdict.sends = command;
+  tracked.goes_to = {"b", verdict, R"({"text": "why"})"};
+  return tracked;
+}
+
+std::int64_t load_of(Bench& b, const std::string& agent, int pool) {
+  for (const Taker& taker : b.one().takers(pool, 10))
+    if (taker.id == agent) return taker.load;
+  throw Broken(agent + " takes no sessions");
+}
+
+// As a pass does when it begins.
+void count(Bench& b) {
+  b.advance(seconds(30));
+  pass(b.other()), b.other().refresh_registry();
+}
+
+void another_agent_gets_nothing_while_a_hub_is_new(Bench& b) {
+  b.pool();
+  b.instance_grace(minutes(2));
+  b.put("s", "pending"), b.command("s", "start_session");
+  const Tracked tracked = to_the_other(only(b.one(), "pending"), start_session);
+  const PassStart begun = pass(b.one());  // before the hub has answered
+  b.one().note_instance("new", b.one().now());
+  EXPECT_SO(b.one().claim(begun, {&tracked}, minutes(1)).empty());
+  b.advance(minutes(2));
+  EXPECT_SO(claimed(b.one(), tracked).size() == 1);
+}
+
+void a_place_is_kept_for_a_command_on_its_way(Bench& b) {
+  const int pool = b.pool();
+  b.put("s", "pending"), b.command("s", "start_session");
+  const Tracked tracked = to_the_other(only(b.one(), "pending"), start_session);
+  const auto claims = claimed(b.one(), tracked);
+  EXPECT_SO(claims.size() == 1 && load_of(b, "b", pool) == 1);
+  count(b);
+  EXPECT_SO(load_of(b, "b", pool) == 1);
+  b.one().record(pass(b.one()), {answer(tracked, claims[0], CommandMeaning::not_connected)});
+  EXPECT_SO(load_of(b, "b", pool) == 0);
+}
+
+void a_place_is_given_back_once(Bench& b) {
+  const int pool = b.pool();
+  b.put("s", "pending"), b.command("s", "start_session");
+  const Tracked tracked = to_the_other(only(b.one(), "pending"), start_session);
+  const auto claims = claimed(b.one(), tracked);
+  // Its end is noticed, and the sessions of "b" are counted, before the answer comes.
+  b.put("s", "terminated"), b.other().forget_departed();
+  b.put("t", "running", "b");
+  count(b);
+  EXPECT_SO(load_of(b, "b", pool) == 1);
+  b.one().record(pass(b.one()), {answer(tracked, claims[0], CommandMeaning::accepted)});
+  EXPECT_SO(load_of(b, "b", pool) == 1);
+}
+
+void a_place_goes_with_its_lease(Bench& b) {
+  const int pool = b.pool();
+  b.put("s", "pending"), b.command("s", "start_session");
+  const Tracked tracked = to_the_other(only(b.one(), "pending"), start_session);
+  const auto claims = claimed(b.one(), tracked, seconds(10));
+  b.put("t", "running", "b");
+  count(b);
+  EXPECT_SO(load_of(b, "b", pool) == 1);
+  b.one().record(pass(b.one()), {answer(tracked, claims[0], CommandMeaning::accepted)});
+  EXPECT_SO(load_of(b, "b", pool) == 1 && of_kind(b, "reassign") == 0);
+  EXPECT_SO(only(b.one(), "pending").episode.sent_to == "b");  // the next pass gives it there, if there is room
+}
+
+void who_has_taken_over_during_a_pause_gets_the_session_after_it(Bench& b) {
+  b.pool();
+  b.put("s", "terminating");
+  const Tracked tracked = to_the_other(only(b.one(), "terminating"), "stop_session");
+  const auto claims = claimed(b.one(), tracked);
+  b.pause(false);
+  b.one().record(pass(b.one()), {answer(tracked, claims.at(0), CommandMeaning::accepted)});
+  const Tracked after = only(b.one(), "terminating");
+  EXPECT_SO(of_kind(b, "reassign") == 0 && after.session.agent == "a" && after.episode.sent_to == "b" && after.episode.accepted_at);
+}
+
+void a_stop_goes_to_a_full_agent(Bench& b) {
+  const int pool = b.pool();
+  for (const char* key : {"s1", "s2", "s3", "s4", "s5"}) b.put(key, "running", "b");
+  count(b);
+  b.put("s", "terminating");
+  const Tracked tracked = to_the_other(only(b.one(), "terminating"), "stop_session");
+  EXPECT_SO(load_of(b, "b", pool) == 5);
+  const auto claims = claimed(b.one(), tracked);
+  EXPECT_SO(claims.size() == 1);
+  b.one().record(pass(b.one()), {answer(tracked, claims[0], CommandMeaning::accepted)});
+  EXPECT_SO(of_kind(b, "reassign") == 1 && only(b.one(), "terminating").session.agent == "b" && load_of(b, "b", pool) == 5);
+  count(b);
+  EXPECT_SO(load_of(b, "b", pool) == 5);
+}
+
+std::vector<Tracked> planned(Store& store) {
+  Cursor cursor;
+  return store.scan_planned(cursor, 10);
+}
+
+Handover as_planned(const Tracked& tracked) {
+  Handover move{&tracked, {}, R"({"text": "why"})"};
+  move.verdict.rule = "planned_move", move.verdict.action = Action::reassign, move.verdict.reason = "rebalanced", move.verdict.to_agent = tracked.planned->to_agent;
+  return move;
+}
+
+void a_plan_stands_until_it_is_carried_out(Bench& b) {
+  const int pool = b.pool();
+  b.put("s", "running");
+  count(b);
+  b.plan("s", "a", "b");
+  EXPECT_SO(planned(b.one()).size() == 1);
+  const auto again = planned(b.other());  // the pass that looked at it first vanished
+  EXPECT_SO(again.size() == 1 && again[0].planned->to_agent == "b" && again[0].planned->actor == "operator");
+  EXPECT_SO(b.other().hand_over(pass(b.other()), {as_planned(again[0])}).closed == 1);
+  EXPECT_SO(planned(b.one()).empty() && only(b.one(), "running").session.agent == "b" && load_of(b, "b", pool) == 1 && load_of(b, "a", pool) == 0);
+}
+
+void a_plan_ends_when_its_session_has_another_agent(Bench& b) {
+  b.pool();
+  b.put("s", "running"), b.put("t", "running");
+  b.plan("s", "a", "b"), b.plan("t", "a", "b");
+  b.put("s", "running", "b");
+  const auto left = planned(b.one());
+  EXPECT_SO(left.size() == 1 && left[0].session.key == "t");
+  b.one().forget_planned({&left[0]});
+  b.put("s", "running", "a");
+  EXPECT_SO(planned(b.one()).empty());
+}
+
+void a_session_that_is_taken_back_takes_its_place(Bench& b) {
+  const int pool = b.pool();
+  b.put("s", "running");
+  const Tracked tracked = only(b.one(), "running");
+  b.one().finish(pass(b.one()), {closing(tracked, Action::force, Owed::readopt)}, Budget::none);
+  count(b);
+  EXPECT_SO(load_of(b, "a", pool) == 0);
+  b.one().settle_late(pass(b.one()), owed(b.one()).at(0), SessionAnswer::running);
+  EXPECT_SO(b.state_of("s") == "running" && load_of(b, "a", pool) == 1);
+}
+
 // --- evidence
 
 void evidence_of_two_passes_adds_up(Bench& b) {
@@ -510,6 +655,15 @@ const std::vector<Case>& cases() {
       CASE(a_proven_end_owes_nothing),
       CASE(what_is_owed_is_forgotten_after_a_day),
       CASE(a_session_that_still_runs_is_taken_back_as_it_was),
+      CASE(another_agent_gets_nothing_while_a_hub_is_new),
+      CASE(a_place_is_kept_for_a_command_on_its_way),
+      CASE(a_place_is_given_back_once),
+      CASE(a_place_goes_with_its_lease),
+      CASE(who_has_taken_over_during_a_pause_gets_the_session_after_it),
+      CASE(a_stop_goes_to_a_full_agent),
+      CASE(a_plan_stands_until_it_is_carried_out),
+      CASE(a_plan_ends_when_its_session_has_another_agent),
+      CASE(a_session_that_is_taken_back_takes_its_place),
       CASE(evidence_of_two_passes_adds_up),
       CASE(an_instance_answers_since_its_silence),
       CASE(agents_that_were_present_lately_are_known)};

@@ -28,6 +28,10 @@ class Bench {
   virtual void hold(const std::string& key) = 0;
   virtual void pause(bool everything) = 0;
   virtual void reset_brake(int allow) = 0;
+  // Agents "a" and "b" are of one pool, with room for five sessions each. Returns its number.
+  virtual int pool() = 0;
+  virtual void plan(const std::string& key, const std::string& from, const std::string& to) = 0;  // as rebalance_pool() does
+  virtual void instance_grace(Duration) = 0;  // none, where nothing is said
   virtual void advance(Duration) = 0;
   struct Noted {
     std::string session, kind, reason;

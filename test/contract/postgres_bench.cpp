@@ -13,10 +13,10 @@ class PostgresBench final : public contract::Bench {
   PostgresBench() {
     run("DELETE FROM sessions");
     run("DELETE FROM agent_commands");
-    for (const char* table : {"episode", "agent_evidence", "hold", "brake", "hub_instance", "binding_state"}) run(std::string("DELETE FROM reconciler.") + table);
-    run("UPDATE reconciler.binding SET paused_at = NULL, paused_by = NULL, pause_everything = false");
+    for (const char* table : {"episode", "agent", "planned_move", "agent_evidence", "hold", "brake", "hub_instance", "binding_state"}) run(std::string("DELETE FROM reconciler.") + table);
+    run("UPDATE reconciler.binding SET paused_at = NULL, paused_by = NULL, pause_everything = false, instance_grace = '0'");
     advance(Duration(0));
-    one_.emplace(binding(), TransactionMode::procedure), other_.emplace(binding(), TransactionMode::procedure);
+    open();
     begun_ = number("SELECT coalesce(max(id), 0) FROM reconciler.event");
   }
   Store& one() override { return *one_; }
@@ -44,6 +44,17 @@ class PostgresBench final : public contract::Bench {
     ahead_ += by;
     run("SELECT set_config('session_reconciler.clock_offset', $1, false)", {Param::text(std::to_string(std::chrono::duration_cast<seconds>(ahead_).count()) + "s")});
   }
+  int pool() override {
+    for (const char* agent : {"a", "b"}) run("SELECT register_agent($1, 'contract', '', '', 5)", {Param::text(agent)});
+    return static_cast<int>(number("SELECT pool_id FROM reconciler.agent_pool WHERE name = 'contract'"));
+  }
+  void plan(const std::string& key, const std::string& from, const std::string& to) override {
+    run("INSERT INTO reconciler.planned_move SELECT binding_id, $1, $2, $3, reconciler.clock(), 'operator' FROM reconciler.binding", {Param::text(key), Param::text(from), Param::text(to)});
+  }
+  void instance_grace(Duration grace) override {
+    run("UPDATE reconciler.binding SET instance_grace = $1", {Param::interval(grace)});
+    open();
+  }
   std::vector<Noted> events() override {
     return transactions_.run("reading events", [&] {
       std::vector<Noted> noted;
@@ -56,6 +67,7 @@ class PostgresBench final : public contract::Bench {
   }
 
  private:
+  void open() { one_.emplace(binding(), TransactionMode::procedure), other_.emplace(binding(), TransactionMode::procedure); }
   void run(const std::string& sql, std::initializer_list<Param> params = {}) {
     transactions_.run("preparing a case", [&] { query(sql, params); });
   }

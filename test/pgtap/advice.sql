@@ -179,6 +179,7 @@ SELECT is((SELECT detail FROM attach_sessions('boxes') WHERE item = 'hub'),
 SELECT lives_ok($$SELECT attach_sessions('desks')$$, 'attached');
 SELECT is(set_hub('y', 'http://localhost:9'), 'hub "y" changed: profile standard, 1 address; no attached table uses it by this call; option {"sessions": "app.boxes"} links one without a hub (app.boxes, app.desks)', 'which table');
 SELECT is(set_hub('y', 'http://localhost:9', 'standard', '{"sessions": "app.boxes"}'), 'hub "y" changed: profile standard, 1 address; app.boxes asks it', 'this one');
+SELECT is(set_hub('y', 'http://localhost:9'), 'hub "y" changed: profile standard, 1 address; app.boxes asks it', 'which does already');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -36,7 +36,7 @@ SELECT is_empty('SELECT FROM reconciler.agent_pool', '... writes nothing');
 SELECT is((SELECT detail FROM migrate_to_pools('sessions') WHERE agent_id = 'nowhere'), 'its platform is not known', '... and says why an agent has no place');
 SELECT results_eq('SELECT * FROM pg_temp.mapping(false)', $$VALUES
   ('blue-1 kubernetes eu blue 10 placed'), ('k8s-agent-7d9f8c6b5d-x2x4z kubernetes eu k8s-agent 1 placed'), ('nowhere - - - 1 unplaced'),
-  ('blue-2 kubernetes eu blue 0 placed'), ('k8s-agent-5b8fd84c9-qm7tw kubernetes eu k8s-agent 0 placed'), ('long-dead - - - 0 left_out'), ('- - - - 2 no_agent'), ('- - - - 11 filled'), ('- - - - 0 remaining')$$, 'a real one');
+  ('blue-2 kubernetes eu blue 0 placed'), ('k8s-agent-5b8fd84c9-qm7tw kubernetes eu k8s-agent 0 placed'), ('long-dead - - - 0 left_out'), ('- - - - 2 no_agent'), ('- - - - 11 filled')$$, 'a real one');
 SELECT results_eq($$SELECT concat_ws(' ', platform, region, name, runtimes_outlive_agents) FROM reconciler.agent_pool ORDER BY 1$$, ARRAY['kubernetes eu blue t', 'kubernetes eu k8s-agent t'], 'the pools');
 SELECT results_eq($$SELECT concat_ws(' ', agent_id, name, capacity, source, connected) FROM reconciler.agent JOIN reconciler.agent_pool USING (pool_id) ORDER BY 1$$,
   ARRAY['blue-1 blue 10 table f', 'blue-2 blue 100 table f', 'k8s-agent-5b8fd84c9-qm7tw k8s-agent 10 table f', 'k8s-agent-7d9f8c6b5d-x2x4z k8s-agent 10 table f'], 'the agents: connected is what we saw ourselves');
@@ -52,7 +52,7 @@ SELECT set_eq($$SELECT to_jsonb(t) FROM sessions t UNION ALL SELECT to_jsonb(t) 
 UPDATE reconciler.binding SET batch_size = 3000 WHERE sessions = 'sessions'::regclass;
 INSERT INTO sessions (id, user_id, state, assigned_agent_id) SELECT 'many' || n, 'u', 'terminated', 'blue-2' FROM generate_series(1, 12000) AS n;
 SELECT results_eq($$SELECT status, sessions FROM migrate_to_pools('sessions', false) WHERE status IN ('filled', 'remaining')$$, $$VALUES ('filled', 10000::bigint), ('remaining', 2000)$$, 'the first 10000');
-SELECT results_eq($$SELECT status, sessions FROM migrate_to_pools('sessions', false) WHERE status IN ('filled', 'remaining')$$, $$VALUES ('filled', 2000::bigint), ('remaining', 0)$$, 'the rest');
+SELECT results_eq($$SELECT status, sessions FROM migrate_to_pools('sessions', false) WHERE status IN ('filled', 'remaining')$$, $$VALUES ('filled', 2000::bigint)$$, 'the rest: nothing remains');
 
 -- Rebalance.
 SELECT throws_ok($$SELECT * FROM rebalance_pool(' ')$$, '22023', 'a pool is required', 'no pool');
@@ -62,7 +62,8 @@ SELECT throws_ok($$SELECT * FROM rebalance_pool('blue')$$, '42725', 'several poo
 SELECT results_eq($$SELECT session_id, status, detail FROM rebalance_pool('blue', platform => 'docker')$$,
   $$SELECT NULL::text, 'nothing', format('what sessions of pool "blue" run in ends with its agent; where it does not: UPDATE reconciler.agent_pool SET runtimes_outlive_agents = true WHERE pool_id = %s', pool_id)
     FROM reconciler.agent_pool WHERE platform = 'docker'$$, 'runtimes that end with their agents');
-SELECT results_eq($$SELECT status, detail FROM rebalance_pool('blue', platform => 'kubernetes')$$, $$VALUES ('nothing', 'no agent of the pool can be given sessions')$$, 'agents that are not there');
+SELECT results_eq($$SELECT status, detail FROM rebalance_pool('blue', platform => 'kubernetes')$$, $$VALUES ('nothing',
+  'no agent of the pool can be given sessions: it has 2 agents: 0 full, 0 draining, 0 suspect, 2 not connected, 0 not approved; one that nobody saw for 00:02:00 is not connected')$$, 'agents that are not there');
 UPDATE reconciler.agent SET connected = true, last_seen = reconciler.clock(), load = CASE agent_id WHEN 'blue-1' THEN 10 ELSE 0 END, capacity = 10;
 SELECT ok(count(*) > 0, 's1 is held') FROM hold_session('s1', reconciler.clock() + interval '1 hour', 'test', 'sessions');
 UPDATE sessions SET state = 'waking' WHERE id = 's2';
@@ -80,6 +81,23 @@ UPDATE sessions SET state = 'waking' WHERE assigned_agent_id = 'blue-1';
 SELECT is((SELECT detail FROM rebalance_pool('blue', true, 'kubernetes')), 'load / capacity is from 0.00 to 1.00: the sessions of the fuller agents wait for commands, or are held', 'nothing can');
 UPDATE reconciler.agent SET load = 5;
 SELECT is((SELECT detail FROM rebalance_pool('blue', true, 'kubernetes')), 'load / capacity is from 0.50 to 0.50: less than 0.20 apart', 'nothing has to');
+
+-- An index that leads with the agent.
+SELECT is((SELECT status FROM preflight() WHERE check_name = 'app.sessions: index agents'), 'ok', 'there is an index of agents');
+DO $$ BEGIN EXECUTE (SELECT string_agg(format('DROP INDEX %s', indexrelid::regclass), '; ') FROM pg_index WHERE indrelid = 'sessions'::regclass AND indkey[0] = (SELECT attnum FROM pg_attribute WHERE attrelid = indrelid AND attname = 'assigned_agent_id')); END $$;
+SELECT is((SELECT status || ' ' || hint FROM preflight() WHERE check_name = 'app.sessions: index agents'), 'warn CREATE INDEX CONCURRENTLY ON app.sessions (assigned_agent_id);', '... and without one it is recommended');
+SELECT is_empty($$SELECT FROM preflight() WHERE check_name = 'app.plain: index agents'$$, '... where there are pools');
+
+-- Agents that have no row in the agents table are no session's.
+SELECT is_empty($$SELECT FROM preflight() WHERE check_name = 'app.sessions: agents'$$, 'every agent has its row');
+SELECT register_agent('green-' || n, 'green', 'kubernetes', 'eu', 5) FROM generate_series(1, 12) AS n;
+INSERT INTO sessions (id, user_id, state) VALUES ('new', 'u', 'pending');
+SELECT results_eq($$SELECT status, detail FROM preflight() WHERE check_name = 'app.sessions: agents'$$,
+  $$VALUES ('warn', '12 agents of pools have no row in the agents table and so get no session of this table: green-1, green-10, green-11, green-12, green-2, green-3, green-4, green-5, green-6, green-7, …')$$, 'those that have none are named');
+SELECT throws_ok($$SELECT assign_session('new', 'green', sessions => 'sessions')$$, '55000', 'no agent of pool "kubernetes/eu/green" is free', 'they get no session');
+INSERT INTO agents (agent_id) VALUES ('green-7');
+SELECT is(assign_session('new', 'green', sessions => 'sessions'), 'green-7', 'who has a row does');
+SELECT results_eq($$SELECT agent_id, load FROM reconciler.agent WHERE agent_id ~ 'green' AND load > 0$$, $$VALUES ('green-7', 1)$$, 'and nobody else is counted for it');
 
 SELECT * FROM finish();
 ROLLBACK;

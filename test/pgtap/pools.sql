@@ -21,6 +21,8 @@ SELECT results_eq($$SELECT evidence->'old'->>'namespace', evidence->'new'->>'nam
 SELECT throws_ok($$SELECT create_agent_pool('x', options => '{"size": 2}')$$, '22023', 'create_agent_pool() has no option "size"', 'an unknown option');
 SELECT throws_ok($$SELECT create_agent_pool('x', options => '{"default_capacity": -1}')$$, '22023', NULL, 'no capacity');
 SELECT throws_ok($$SELECT create_agent_pool(' ')$$, '22023', 'a pool needs a name', 'no name');
+SELECT throws_ok($$SELECT create_agent_pool(repeat('x', 256))$$, '22023', 'the name of a pool is too long', 'a long name');
+SELECT throws_ok($$SELECT register_agent('a1', 'small', repeat('x', 256))$$, '22023', 'the platform of a pool is too long', 'a long platform');
 
 -- The registry.
 SELECT throws_ok($$SELECT assign_session('s1')$$, '55000', 'no agent of pool "docker/eu/small" is free', 'nobody is there');
@@ -61,6 +63,14 @@ SELECT is(detail, 'The pool has 1 agent: 1 full, 0 draining, 0 suspect, 0 not co
 UPDATE sessions SET state = 'terminated' WHERE id = 's3';
 SELECT is(assign_session('s4'), 'a1', 'a session that ended made room: full agents are counted before a pool is');
 SELECT is((SELECT load FROM reconciler.agent), 3, 'and its load is what it has');
+
+-- What a user asked to end takes no place.
+UPDATE sessions SET state = 'terminating' WHERE id = 's4';
+INSERT INTO sessions (id, state) VALUES ('t', 'pending');
+SELECT is(assign_session('t'), 'a1', 'a session that is ending made room');
+SELECT results_eq($$SELECT sessions, load FROM pool_agents()$$, $$VALUES (4::bigint, 3)$$, 'it is a session, and no load');
+DELETE FROM sessions WHERE id = 't';
+UPDATE sessions SET state = 'pending' WHERE id = 's4';
 
 -- Which agent.
 SELECT register_agent('b' || i, 'wide', capacity => 2) FROM generate_series(1, 3) AS i;

@@ -6,6 +6,15 @@ SELECT * FROM no_plan();
 
 -- A hub that nobody connects to.
 SELECT throws_ok($$ SELECT set_hub('main', NULL) $$, '22004', 'base_url must not be null', 'a hub that is called has an address');
+DO $$
+DECLARE h text;
+BEGIN
+  PERFORM set_hub('main', NULL, 'standard');
+EXCEPTION WHEN null_value_not_allowed THEN
+  GET STACKED DIAGNOSTICS h = PG_EXCEPTION_HINT;
+  CREATE TEMPORARY TABLE hinted AS SELECT h AS hint;
+END $$;
+SELECT is(hint, 'Only a hub of profile pull has no address.', '... and the error says which has none') FROM hinted;
 SELECT throws_ok($$ SELECT set_hub('main', ARRAY[]::text[]) $$, '22023', 'a hub needs at least one address', 'or several');
 SELECT throws_ok($$ SELECT set_hub('main', 'http://127.0.0.1:1', 'pull') $$, '22023', 'a hub of this profile has no address', 'one that is not called has none');
 SELECT is(set_hub('agents', NULL, 'pull'), 'hub "agents" set: profile pull, agents fetch their commands; no attached table uses it by this call', 'set without one');
@@ -85,6 +94,7 @@ SELECT is(report_command('c-one', 'failed'), 'late', 'a contradiction');
 SELECT is(pg_temp.became('c-one'), 'completed: removed', 'which changes nothing');
 SELECT is(report_command('c-three', 'failed', E'no such \u0001pod'), 'recorded', 'failed');
 SELECT is(report_command('c-nobody', 'completed'), 'late', 'of a command that nobody sent');
+SELECT is(report_command('c-nobody', 'completed'), 'already recorded', 'which is noted once');
 SELECT results_eq($$ SELECT session_id, reason, evidence->>'command_id', evidence->>'agent_id', evidence->>'outcome' FROM reconciler.event WHERE kind = 'late_report' ORDER BY id $$,
   $$ VALUES ('one', 'it was reported as completed', 'c-one', 'a', 'failed'), (NULL, 'the command is not known', 'c-nobody', '', 'completed') $$, 'late ones are events');
 

@@ -133,11 +133,11 @@ Delivery World::receive(const CommandRequest& request) {
   return says(CommandMeaning::accepted);
 }
 
-// Agents of one pool act on one platform: what one of them runs all of them see and can stop.
+// Agents of one pool, or of siblings, act on one platform: what one of them runs all of them see and can stop.
 bool World::together(const std::string& agent, const std::string& other) const {
   if (agent == other) return true;
   const auto one = db_.registry.find(agent), two = db_.registry.find(other);
-  return one != db_.registry.end() && two != db_.registry.end() && one->second.pool == two->second.pool;
+  return one != db_.registry.end() && two != db_.registry.end() && db_.siblings(one->second.pool, two->second.pool);
 }
 
 Agent* World::who_runs(const std::string& agent, const std::string& session) {
@@ -219,7 +219,7 @@ void World::hub_suffers() {
   if (shape_.has(Fault::hub_down) && trouble_.chance(200)) {
     beat();
     hub_.up = false, tell("the hub is down");
-    ends(trouble_.between(seconds(5), minutes(15)), [](Hub& h) { h.up = true; });
+    ends(trouble_.between(seconds(5), minutes(15)), [this](Hub& h) { h.up = true, h.up_since = now_; });
   }
   if (shape_.has(Fault::hub_slow) && trouble_.chance(200)) {
     hub_.slow = true;

@@ -39,7 +39,7 @@ std::optional<int> Database::pool_of(const Session& session) const {
 std::map<std::string, std::int64_t> Database::loads() const {
   std::map<std::string, std::int64_t> counted;
   for (const auto& [key, row] : rows)
-    if (row.session.agent && !binding.terminal(row.session.state)) ++counted[*row.session.agent];
+    if (row.session.agent && binding.takes_room(row.session.state)) ++counted[*row.session.agent];
   return counted;
 }
 
@@ -48,7 +48,7 @@ void Database::recount() {
   std::map<std::string, std::int64_t> counted = loads();
   for (const auto& [key, kept] : episodes) {
     const Episode& e = kept.episode;
-    if (e.sent_to && e.lease_until && *e.lease_until > clock && e.owed == Owed::nothing) ++counted[*e.sent_to];
+    if (e.sent_to && e.lease_until && *e.lease_until > clock && e.owed == Owed::nothing && binding.takes_room(kept.of.state)) ++counted[*e.sent_to];
   }
   for (auto& [id, member] : registry) member.load = counted[id], member.foreign = 0;
 }

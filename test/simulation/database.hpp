@@ -89,6 +89,9 @@ struct Database {
   };
   std::map<std::string, Member> registry;      // by agent
   std::map<int, bool> outlive;                 // pools, and whether their runtimes outlive agents
+  std::map<int, int> namespaces;               // of pools: those of one are siblings
+  struct Plan { std::string from; PlannedMove move; };
+  std::map<std::string, Plan> plans;           // of rebalance_pool(), by session
   std::map<std::string, int> session_pools;    // of sessions that named no agent when they were made
   std::optional<Time> agents_asked;
   struct Instance { Time since{}, last_answer{}; };
@@ -109,7 +112,8 @@ struct Database {
   bool start_may_arrive(const KeptEpisode& kept) const { return kept.start_sent && *kept.start_sent > clock - owed_for; }
   CommandHistory history(const Session&) const;
   std::optional<int> pool_of(const Session&) const;
-  std::map<std::string, std::int64_t> loads() const;  // sessions that have not ended, by agent
+  bool siblings(int pool, int other) const { return pool == other || namespaces.at(pool) == namespaces.at(other); }
+  std::map<std::string, std::int64_t> loads() const;  // sessions that have a place, by agent
   void recount();
   void forget_episode(const std::string& key) { episodes.erase(key); }
 };

@@ -86,6 +86,12 @@ void Invariants::check_evidence(const Event& event) {
     violated("evidence", cat({event.session, " was forced on ", event.evidence}));
 }
 
+// Since when its hub could know that it is there: while that is down it lets nobody in.
+Time Invariants::there_since(const Agent& agent) const {
+  const bool was_let_in = agent.connected_since >= *agent.online_since;
+  return was_let_in ? *agent.online_since : std::max(*agent.online_since, world_.hub().up_since);
+}
+
 // Nothing is inferred of an agent that was there: now for longer than it takes to connect, be seen and be closed, or, in the time for which it
 // was said to be gone, for so long that no chain of looks spans it.
 void Invariants::check_alive(const Closing& closing) {
@@ -102,8 +108,8 @@ void Invariants::check_alive(const Closing& closing) {
   if (!agent || world_.stepped() || world_.now() - agent->lied_about < policy->gone_after + minutes(10)) return;
   const EvidenceLimits& limits = binding.limits;
   const Duration judged = slack + seconds(30) + (policy->user_requested ? Duration(0) : seconds(binding.batch_size));
-  if (agent->online_since && world_.now() - *agent->online_since > judged)
-    violated("alive", cat({s.key, " was forced, its ", agent->id, " is there for ", span(world_.now() - *agent->online_since)}));
+  if (agent->online_since && world_.now() - there_since(*agent) > judged)
+    violated("alive", cat({s.key, " was forced, its ", agent->id, " is there for ", span(world_.now() - there_since(*agent))}));
   const Duration chain = 2 * limits.interval + 2 * limits.hub_grace + limits.heartbeat_fresh + slack;
   for (const auto& [from, to] : agent->online_before)
     if (to - std::max(from, world_.now() - policy->gone_after) > chain)
@@ -217,14 +223,12 @@ void Invariants::reassigned(const Handover& move, const Change& change) {
   if (!db.allowed(false)) violated("paused", cat({s.key, " was given to ", to, " while paused or observing"}));
   if (!same_identity(change.before.session, s)) violated("owner", cat({s.key, " was judged as ", s.agent.value_or("nobody"), "'s and taken from ", change.before.session.agent.value_or("nobody")}));
   const Agent* own = s.agent ? world_.agent(*s.agent) : nullptr;
-  // With a command nobody waits: that its hub does not have it is enough, as after the hub's restart.
   const Duration seen = slack + seconds(30) + 2 * db.binding.limits.interval;
-  const bool there = own && own->online_since && world_.hub().connected.contains(own->id);
-  const Time since = !there ? world_.now() : move.verdict.rule == "sibling_due" ? std::max(*own->online_since, own->connected_since) : *own->online_since;
+  const Time since = own && own->online_since ? there_since(*own) : world_.now();
   if (move.verdict.reason == "agent_unavailable" && !world_.stepped() && world_.now() - since > seen && world_.now() - own->lied_about > minutes(20))
     violated("owner", cat({s.key, " was taken from ", own->id, " (", move.verdict.rule, "), which is there for ", span(world_.now() - since)}));
   const auto& member = db.registry.at(to);
-  if (const std::int64_t has = db.loads()[to]; has > member.capacity + member.foreign)
+  if (const std::int64_t has = db.loads()[to]; db.binding.takes_room(s.state) && has > member.capacity + member.foreign)
     violated("room", cat({to, " has room for ", std::to_string(member.capacity), ", and ", std::to_string(has), " sessions with ", s.key}));
 }
 
@@ -245,7 +249,7 @@ void Invariants::check_starving() {
       const Agent* other = world_.agent(id);
       const auto load = loads.find(id);
       const bool suspect = db.evidence.contains(id) && db.evidence.at(id).evidence.suspect_since;
-      if (member.pool == pool && other->online() && other->approved && !member.draining && !suspect && (load == loads.end() || load->second < member.capacity))
+      if (db.siblings(member.pool, pool) && other->online() && other->approved && !member.draining && !suspect && (load == loads.end() || load->second < member.capacity))
         return violated("starves", cat({key, " is ", s.state, " of ", own->id, ", which is gone, and ", id, " has room"}));
     }
   }

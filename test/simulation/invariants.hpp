@@ -12,6 +12,7 @@
 namespace reconciler::simulation {
 
 class World;
+struct Agent;
 struct Running;
 
 struct Violation {
@@ -42,6 +43,7 @@ class Invariants final : public Witness {
   void check_rest(const Closing&, const Change&);
   void check_evidence(const Event&);
   bool forgotten(const std::string& session, const Running&) const;
+  Time there_since(const Agent&) const;
   void check_alive(const Closing&);
   void check_proof(const Closing&);
   void check_budget(Budget);

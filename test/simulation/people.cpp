@@ -9,7 +9,7 @@ void World::populate() {
   for (int i = 0; i < shape_.agents; ++i) {
     Agent& agent = agents_["agent-" + std::to_string(i)];
     agent.id = "agent-" + std::to_string(i);
-    agent.online_since = now_, agent.heartbeat = now_;
+    agent.online_since = agent.connected_since = agent.heartbeat = now_;
     agent.approved = !people_.chance(20);
     hub_.connected.insert(agent.id), hub_.known.insert(agent.id);
     db_.agents[agent.id] = {now_, agent.approved};
@@ -27,7 +27,12 @@ void World::populate_pools() {
   if (!db_.binding.pools) return;
   Random dice(shape_.seed, "registry");
   const int pools = shape_.pools();
-  for (int i = 0; i < pools; ++i) db_.outlive[i] = dice.chance(600);
+  // Agents of pools in one namespace act on one platform, and what runs there outlives them or not.
+  std::map<int, bool> outlive;
+  for (int i = 0; i < pools; ++i) {
+    const int space = db_.namespaces[i] = static_cast<int>(dice.below(static_cast<std::uint64_t>(pools)));
+    db_.outlive[i] = outlive.try_emplace(space, dice.chance(600)).first->second;
+  }
   const std::int64_t fair = std::max(1, shape_.sessions / shape_.agents);
   for (const auto& [id, agent] : agents_)
     db_.registry[id] = {.pool = static_cast<int>(dice.below(static_cast<std::uint64_t>(pools))), .capacity = dice.between(1, 4 * fair + 4), .draining = {}, .drained = {}};
@@ -40,6 +45,16 @@ void World::drains() {
   else member.draining = db_.clock;
 }
 
+// … or want a session on another one of its pool.
+void World::plans_a_move() {
+  if (db_.rows.empty()) return;
+  const auto& s = people_.pick(db_.rows).second.session;
+  const auto member = s.agent ? db_.registry.find(*s.agent) : db_.registry.end();
+  if (member == db_.registry.end() || !db_.outlive.at(member->second.pool) || s.state != "running") return;
+  const auto& [to, other] = people_.pick(db_.registry);
+  if (other.pool == member->second.pool && to != *s.agent) db_.plans[s.key] = {*s.agent, {to, "operator"}};
+}
+
 void World::create(const std::string& key, const std::string& state) {
   Row row;
   Session& s = row.session;
@@ -50,8 +65,10 @@ void World::create(const std::string& key, const std::string& state) {
   s.created = std::to_string(unix_micros(now_));
   if (!people_.chance(50)) s.entered = db_.clock - (state == "pending" ? Duration(0) : people_.between(Duration(0), hours(1)));
   if (s.agent && state != "pending") agent.runs[key] = {now_, state == "hibernated", false};
-  if (const auto member = s.agent ? db_.registry.find(*s.agent) : db_.registry.end(); member != db_.registry.end()) ++member->second.load, ++member->second.foreign;
-  else if (db_.binding.pools) db_.session_pools[key] = db_.registry.at(agent.id).pool;
+  if (const auto member = s.agent ? db_.registry.find(*s.agent) : db_.registry.end(); member != db_.registry.end()) {
+    const bool takes_room = db_.binding.takes_room(state);
+    member->second.load += takes_room, member->second.foreign += takes_room;
+  } else if (db_.binding.pools) db_.session_pools[key] = db_.registry.at(agent.id).pool;
   db_.rows[key] = row, agentless_since_[key] = now_;
   if (s.agent && state == "pending") command(key, "start_session");
   if (s.agent && state == "terminating" && people_.chance(700)) command(key, "stop_session");
@@ -62,8 +79,8 @@ void World::write_row(const std::string& key, const std::function<void(Row&)>& c
   const Row before = row;
   change(row);
   if (same_identity(before.session, row.session)) return;
-  const bool ends = db_.binding.terminal(row.session.state), moves = before.session.agent != row.session.agent || db_.binding.terminal(before.session.state);
-  if (const auto member = row.session.agent && !ends && moves ? db_.registry.find(*row.session.agent) : db_.registry.end(); member != db_.registry.end()) ++member->second.foreign;
+  const bool takes_room = db_.binding.takes_room(row.session.state), took_none = before.session.agent != row.session.agent || !db_.binding.takes_room(before.session.state);
+  if (const auto member = row.session.agent && takes_room && took_none ? db_.registry.find(*row.session.agent) : db_.registry.end(); member != db_.registry.end()) ++member->second.foreign;
   tell("the application: " + key + " is " + row.session.state + " of " + row.session.agent.value_or("nobody"));
   if (before.session.agent || before.session.created != row.session.created) agentless_since_[key] = now_;
   if (row.session.entered) row.session.entered = db_.clock;
@@ -87,6 +104,7 @@ void World::people_act() {
   if (shape_.has(Fault::application) && people_.chance(300)) application_meddles();
   if (shape_.has(Fault::operators) && people_.chance(300)) operator_acts();
   if (shape_.has(Fault::operators) && db_.binding.pools && people_.chance(100)) drains();
+  if (shape_.has(Fault::operators) && db_.binding.pools && people_.chance(200)) plans_a_move();
 }
 
 // Users come and go.

@@ -83,6 +83,8 @@ class SimStore final : public Store {
   std::vector<Taker> takers(int pool, std::int64_t limit) override;
   std::vector<Tracked> scan_leaving(Cursor&) override;
   Finished hand_over(const PassStart&, const std::vector<Handover>&) override;
+  std::vector<Tracked> scan_planned(Cursor&, std::int64_t limit) override;
+  void forget_planned(const std::vector<const Tracked*>&) override;
   void note_drained(const PassStart&) override;
   std::optional<std::vector<std::string>> agents_to_ask(std::int64_t limit) override;
   void refresh_registry() override;
@@ -129,7 +131,9 @@ class SimStore final : public Store {
   bool reserve(const std::string& agent);
   void give_room_back(const std::string& agent);
   bool move_row(const PassStart&, const Handover&);
-  void settle_room(const PassStart&, const Attempt&, bool recorded);
+  bool takes_place(const Tracked&) const;
+  bool keeps_place(const Attempt&);
+  void settle_room(const PassStart&, const Attempt&, bool recorded, bool kept_place);
 
   Database& db_;
   Conductor& conductor_;

@@ -56,7 +56,8 @@ std::vector<Claim> SimStore::claim(const PassStart& pass, const std::vector<cons
       const bool tried_since = e.first_seen != seen.first_seen || e.tries != seen.tries || e.command_id != seen.command_id || e.lease_until != seen.lease_until;
       if (leased || held(s.key) || (tried_since && plant_ != Plant::stale_claim)) continue;
       const std::optional<std::string> other = due[i]->goes_to ? std::optional(due[i]->goes_to->agent) : std::nullopt;
-      if (other && due[i]->episode.owed == Owed::nothing && !reserve(*other)) continue;
+      if (hands_over(*due[i]) && db_.gates().grace_until) continue;
+      if (takes_place(*due[i]) && !reserve(*other)) continue;
       const auto& newest = due[i]->commands.newest_like(command_for(db_.binding, *due[i]));
       e.lease_until = at + wait + lease, e.last_attempt = at, ++e.tries;
       e.last_command_seen = newest ? std::optional(newest->id) : std::nullopt;
@@ -79,9 +80,10 @@ std::vector<Claim> SimStore::claim(const PassStart& pass, const std::vector<cons
 void SimStore::record(const PassStart& pass, const std::vector<Attempt>& attempts) {
   step("record", [&] {
     for (const Attempt& attempt : attempts) {
+      const bool kept_place = keeps_place(attempt);
       const bool recorded = plant_ != Plant::lost_record && record_one(pass, attempt);
       if (recorded) settle_accepted(pass, attempt);
-      settle_room(pass, attempt, recorded);
+      settle_room(pass, attempt, recorded, kept_place);
     }
   });
 }

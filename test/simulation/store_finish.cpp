@@ -132,6 +132,7 @@ void SimStore::settle_late(const PassStart& pass, const Tracked& tracked, Sessio
     db_.episodes.erase(key);
     write(pass, event);
     if (readopted) witness_.put_back({key, *event.before, *event.after});
+    if (const auto& agent = before.session.agent; readopted && agent && db_.binding.takes_room(before.session.state) && db_.registry.contains(*agent)) ++db_.registry.at(*agent).load;
     witness_.settled(key);
   });
 }

@@ -1,5 +1,6 @@
 // Pools: what src/postgres/store_handover.cpp, store_registry.cpp and pool_load.cpp do.
 #include <algorithm>
+#include <tuple>
 
 #include "engine/facts.hpp"
 #include "simulation/store.hpp"
@@ -23,11 +24,12 @@ std::vector<Taker> SimStore::takers(int pool, std::int64_t limit) {
       const std::int64_t load = plant_ == Plant::roomless ? 0 : member.load;
       const auto record = db_.evidence.find(id);
       const bool gone = record != db_.evidence.end() && record->second.evidence.last.presence == Presence::gone;
-      if (member.pool == pool && member.connected && db_.agents.at(id).approved && !member.draining && !gone && load < member.capacity)
+      if (db_.siblings(member.pool, pool) && member.connected && db_.agents.at(id).approved && !member.draining && !gone)
         found.push_back({id, load, member.capacity});
     }
     const auto fullness = [](const Taker& a) { return static_cast<double>(a.load) / static_cast<double>(a.capacity); };
-    std::stable_sort(found.begin(), found.end(), [&](const Taker& a, const Taker& b) { return fullness(a) < fullness(b); });
+    const auto order = [&](const Taker& a) { return std::tuple(fullness(a) >= 1, db_.registry.at(a.id).pool != pool, fullness(a)); };
+    std::stable_sort(found.begin(), found.end(), [&](const Taker& a, const Taker& b) { return order(a) < order(b); });
     if (static_cast<std::int64_t>(found.size()) > limit) found.resize(static_cast<std::size_t>(limit));
     return found;
   });
@@ -88,19 +90,49 @@ bool SimStore::move_row(const PassStart& pass, const Handover& move) {
   return true;
 }
 
+std::vector<Tracked> SimStore::scan_planned(Cursor& cursor, std::int64_t limit) {
+  cursor.done = true;
+  if (!db_.binding.pools) return {};
+  return step("read planned moves", [&] {
+    std::vector<const Row*> found;
+    std::vector<std::string> stale;
+    std::int64_t seen = 0;
+    for (auto plan = cursor.key ? db_.plans.upper_bound(*cursor.key) : db_.plans.begin(); plan != db_.plans.end() && seen < limit; ++plan, ++seen) {
+      cursor.key = plan->first;
+      const auto row = db_.rows.find(plan->first);
+      const auto& to = db_.registry.at(plan->second.move.to_agent);
+      if (row != db_.rows.end() && row->second.session.agent == plan->second.from && to.connected && !to.draining) found.push_back(&row->second);
+      else stale.push_back(plan->first);
+    }
+    cursor.done = seen < limit;
+    std::vector<Tracked> batch = track(found);
+    for (Tracked& tracked : batch) tracked.planned = db_.plans.at(tracked.session.key).move;
+    for (const std::string& key : stale) db_.plans.erase(key);
+    return batch;
+  });
+}
+
+void SimStore::forget_planned(const std::vector<const Tracked*>& sessions) {
+  step("forget planned moves", [&] {
+    for (const Tracked* tracked : sessions) db_.plans.erase(tracked->session.key);
+  });
+}
+
 Store::Finished SimStore::hand_over(const PassStart& pass, const std::vector<Handover>& moves) {
   return step("hand over", [&] {
     Finished done;
     if (!allowed(false) || db_.gates().grace_until) return done;
     for (const Handover& move : moves) {
+      if (move.tracked->planned) db_.plans.erase(move.tracked->session.key);
       const auto& own = move.tracked->session.agent;
-      if (!reserve(move.verdict.to_agent)) {
+      const bool takes_room = db_.binding.takes_room(move.tracked->session.state);
+      if (takes_room && !reserve(move.verdict.to_agent)) {
         ++done.skipped;
       } else if (move_row(pass, move)) {
-        if (own) give_room_back(*own);
+        if (own && takes_room) give_room_back(*own);
         ++done.closed;
       } else {
-        give_room_back(move.verdict.to_agent);
+        if (takes_room) give_room_back(move.verdict.to_agent);
         write(pass, {.session = move.tracked->session.key, .kind = "skipped", .from_state = move.tracked->session.state, .reason = move.verdict.reason, .rule = std::string(move.verdict.rule)});
         ++done.skipped;
       }
@@ -109,22 +141,36 @@ Store::Finished SimStore::hand_over(const PassStart& pass, const std::vector<Han
   });
 }
 
-// Another agent has taken a command over, or has not: the session is its own, or the room is given back.
-void SimStore::settle_room(const PassStart& pass, const Attempt& attempt, bool recorded) {
+bool SimStore::takes_place(const Tracked& tracked) const { return hands_over(tracked) && db_.binding.takes_room(tracked.session.state); }
+
+// As recount() sees it.
+bool SimStore::keeps_place(const Attempt& attempt) {
+  const Episode* e = kept(attempt.tracked->session.key);
+  return takes_place(*attempt.tracked) && e && e->owed == Owed::nothing && e->sent_to == attempt.tracked->goes_to->agent && e->lease_until == attempt.lease && e->lease_until > db_.clock;
+}
+
+// Another agent has taken a command over, or has not: the session is its own, or the place that is kept is given back.
+void SimStore::settle_room(const PassStart& pass, const Attempt& attempt, bool recorded, bool kept_place) {
   const Tracked& tracked = *attempt.tracked;
-  if (!tracked.goes_to || tracked.episode.owed != Owed::nothing) return;
+  if (!hands_over(tracked)) return;
   const Episode* e = kept(tracked.session.key);
-  const bool taken = recorded && e && e->accepted_at && e->sent_to == tracked.goes_to->agent;
-  if (!taken || !move_row(pass, {&tracked, tracked.goes_to->verdict, tracked.goes_to->evidence})) give_room_back(tracked.goes_to->agent);
-  else if (tracked.session.agent) give_room_back(*tracked.session.agent);
+  const bool taken = recorded && allowed(false) && attempt.lease > db_.clock && e && e->accepted_at && e->sent_to == tracked.goes_to->agent;
+  if (!taken || !move_row(pass, {&tracked, tracked.goes_to->verdict, tracked.goes_to->evidence})) {
+    if (kept_place) give_room_back(tracked.goes_to->agent);
+  } else if (tracked.session.agent && takes_place(tracked)) {
+    give_room_back(*tracked.session.agent);
+  }
 }
 
 void SimStore::note_drained(const PassStart& pass) {
   if (!db_.binding.pools) return;
   step("note drained", [&] {
     db_.recount();
+    std::set<std::string> busy;
+    for (const auto& [key, row] : db_.rows)
+      if (row.session.agent && !db_.binding.terminal(row.session.state)) busy.insert(*row.session.agent);
     for (auto& [id, member] : db_.registry)
-      if (member.draining && !member.drained && member.load == 0) {
+      if (member.draining && !member.drained && member.load == 0 && !busy.contains(id)) {
         member.drained = db_.clock;
         write(pass, {.kind = "drained"});
       }

@@ -200,7 +200,8 @@ void World::suffer() {
 // Nothing goes wrong any more: what was away for a while is back, what is dead is dead, and operators let go.
 void World::calm_down() {
   calm_ = true;
-  hub_.up = true, hub_.slow = hub_.refuses = false;
+  if (!hub_.up) hub_.up = true, hub_.up_since = now_;
+  hub_.slow = hub_.refuses = false;
   hub_.lied.clear(), hub_.ghosts.clear();
   for (auto& [id, agent] : agents_) {
     hub_.known.insert(id);

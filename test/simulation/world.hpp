@@ -50,6 +50,7 @@ struct Hub {
   bool tells_gone = true;   // it answers 410 for a session that its agent does not have
   int instance = 1;
   bool up = true, slow = false, refuses = false;
+  Time up_since{};
   std::set<std::string> connected, known, lied, ghosts;  // lied: called disconnected; ghosts: called connected
   bool claims(const std::string& agent) const { return (connected.contains(agent) && !lied.contains(agent)) || ghosts.contains(agent); }
   std::map<std::string, Accepted> commands;  // by key
@@ -99,6 +100,7 @@ class World {
   void live();
   void populate_pools();
   void drains();
+  void plans_a_move();
   void people_act();
   void user_acts();
   void application_meddles();

@@ -182,7 +182,10 @@ TEST(Replaced, ItIsNeverEndedBecauseNobodyHasRoom) {
   w.in_pool({});
   EXPECT_EQ(w.verdict().action, Action::wait);
   EXPECT_EQ(w.verdict().rule, "agent_replaced");
+  EXPECT_EQ(w.verdict().blocked_by, Blocked::no_agent);
   EXPECT_TRUE(w.stuck());
+  w.pool->full = true;
+  EXPECT_EQ(w.verdict().blocked_by, Blocked::no_room);
   w.in_pool({}, false);
   EXPECT_EQ(w.verdict().action, Action::force) << "its runtime went with its agent";
 }
@@ -197,6 +200,21 @@ TEST(Replaced, ADrainedAgentGivesItsSessionsAway) {
   EXPECT_FALSE(w.stuck()) << "nothing is wrong with it";
   w.in(terminating());
   EXPECT_EQ(w.verdict().action, Action::retry) << "what its agent can end it ends";
+}
+
+TEST(Planned, ASessionGoesWhereAnOperatorWantsIt) {
+  World w;
+  w.in(running());
+  w.planned = PlannedMove{"k8s-2", "ann"};
+  expect_reassign(w, "planned_move", "");
+  EXPECT_EQ(w.verdict().reason, "rebalanced");
+  w.policy.reset();
+  expect_reassign(w, "planned_move", "");
+  w.in(terminating());
+  EXPECT_EQ(w.verdict().action, Action::retry) << "what waits for a command stays";
+  w.in(running());
+  w.hold = Hold{noon + hours(1), "mine", "bob"};
+  EXPECT_EQ(w.verdict().rule, "held");
 }
 
 TEST(Owed, AStopThatIsOwedGoesToAnotherAgentOnceItsOwnIsGone) {

@@ -57,6 +57,8 @@ TEST(Start, OfOursIsAcknowledgedWhenTheHubAcceptedIt) {
   EXPECT_EQ(v.action, Action::wait);
   EXPECT_EQ(v.due, noon + tick);
   EXPECT_NE(v.text.find("the hub accepted our start"), std::string::npos) << v.text;
+  w.pulled = true;
+  EXPECT_NE(w.verdict().text.find("our start was queued, for its agent to fetch, 00:09:59 ago"), std::string::npos) << w.verdict().text;
   w.episode.accepted_at = ago(minutes(10));
   v = w.verdict();
   EXPECT_EQ(v.action, Action::force);

@@ -8,6 +8,11 @@
 using namespace reconciler;
 using core_world::noon;
 
+TEST(Until, SaysThatAHoldHasNoEndOfItsOwn) {
+  EXPECT_EQ(until(from_unix_micros(1'764'928'800'000'000)), "until 2025-12-05 10:00:00 UTC");
+  EXPECT_EQ(until(Time::max()), "until released");
+}
+
 TEST(Span, IsWhatPostgresPrints) {
   EXPECT_EQ(span(minutes(7) + seconds(12)), "00:07:12");
   EXPECT_EQ(span(Duration(0)), "00:00:00");

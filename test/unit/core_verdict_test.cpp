@@ -24,7 +24,7 @@ TEST(Verdict, TheTableInOrder) {
     names.push_back(rule.name);
     EXPECT_FALSE(rule.title.empty()) << rule.name;
   }
-  EXPECT_EQ(names, (std::vector<std::string_view>{"late_agent", "terminal", "held", "completion_proven", "agent_replaced", "policy_off", "fresh", "sibling_due", "no_agent", "agent_gone",
+  EXPECT_EQ(names, (std::vector<std::string_view>{"late_agent", "terminal", "held", "completion_proven", "agent_replaced", "planned_move", "policy_off", "fresh", "sibling_due", "no_agent", "agent_gone",
                                                   "agent_gone_waiting", "start_acknowledged", "command_open", "agent_unknown", "tries_spent", "retry_due", "other_incarnation", "alive"}));
 }
 
@@ -231,6 +231,11 @@ const std::vector<Case> layers{
     {"sibling_due", [](World& w) { w.in_pool("k8s-2"); }},
     {"fresh", [](World& w) { w.episode.entered = ago(seconds(1)); }},
     {"policy_off", [](World& w) { w.policy->enabled = false; }},
+    {"planned_move", [](World& w) {
+       w.in(running());
+       w.session.agent = "k8s-1", w.present();
+       w.planned = PlannedMove{"k8s-3", "ann"};
+     }},
     {"agent_replaced", [](World& w) {
        w.in(running());
        w.session.agent = "k8s-1", w.gone(minutes(11), 2);

@@ -42,6 +42,13 @@ class SimBench final : public contract::Bench {
   void hold(const std::string& key) override { db_.holds[key] = {db_.clock + hours(1), "reason", "operator"}; }
   void pause(bool everything) override { db_.paused = true, db_.paused_everything = everything; }
   void reset_brake(int allow) override { db_.brake.state.allowance = allow; }
+  int pool() override {
+    db_.binding.pools = true, db_.outlive[0] = true, db_.namespaces[0] = 0;
+    for (const char* agent : {"a", "b"}) db_.registry[agent] = {.pool = 0, .capacity = 5, .draining = {}, .drained = {}}, db_.agents[agent] = {db_.clock, true};
+    return 0;
+  }
+  void plan(const std::string& key, const std::string& from, const std::string& to) override { db_.plans[key] = {from, {to, "operator"}}; }
+  void instance_grace(Duration grace) override { db_.instance_grace = grace; }
   void advance(Duration by) override { db_.clock += by; }
   std::vector<Noted> events() override {
     std::vector<Noted> noted;

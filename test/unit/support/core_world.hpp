@@ -79,6 +79,8 @@ struct World {
   std::optional<CommandHistory> commands = CommandHistory{};
   std::optional<Hold> hold;
   std::optional<PoolFacts> pool;
+  std::optional<PlannedMove> planned;
+  bool pulled = false;
   EvidenceLimits limits;
   Time now = noon;
 
@@ -125,9 +127,9 @@ struct World {
   }
   Facts facts() const {
     return {.session = session, .episode = episode, .policy = policy ? &*policy : nullptr, .terminal = terminal,
-            .agent_mapped = agent_mapped, .hub_set = hub_set, .agent = evidence ? &*evidence : nullptr,
+            .agent_mapped = agent_mapped, .hub_set = hub_set, .pulled = pulled, .agent = evidence ? &*evidence : nullptr,
             .runtime = record ? &*record : nullptr, .runtime_shared = shared,
-            .commands = commands ? &*commands : nullptr, .hold = hold ? &*hold : nullptr, .pool = pool ? &*pool : nullptr, .limits = limits, .now = now};
+            .commands = commands ? &*commands : nullptr, .hold = hold ? &*hold : nullptr, .pool = pool ? &*pool : nullptr, .planned = planned ? &*planned : nullptr, .limits = limits, .now = now};
   }
   Verdict verdict() const { return judge(facts()); }
   bool stuck() const { return is_stuck(facts(), verdict()); }
