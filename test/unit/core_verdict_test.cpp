@@ -24,7 +24,8 @@ TEST(Verdict, TheTableInOrder) {
     names.push_back(rule.name);
     EXPECT_FALSE(rule.title.empty()) << rule.name;
   }
-  EXPECT_EQ(names, (std::vector<std::string_view>{"late_agent", "terminal", "held", "completion_proven", "agent_replaced", "planned_move", "policy_off", "fresh", "sibling_due", "no_agent", "agent_gone",
+  EXPECT_EQ(names, (std::vector<std::string_view>{"late_agent", "terminal", "held", "completion_proven", "agent_replaced", "planned_move", "policy_off", "fresh", "sibling_due",
+                                                  "runtime_shared", "runtime_gone", "runtime_gone_waiting", "runtime_unknown", "runtime_present", "row_alone", "no_agent", "agent_gone",
                                                   "agent_gone_waiting", "start_acknowledged", "command_open", "agent_unknown", "tries_spent", "retry_due", "other_incarnation", "alive"}));
 }
 
