@@ -16,8 +16,8 @@ BEGIN
   IF NOT FOUND THEN
     RETURN NULL;
   END IF;
-  SELECT p.* INTO policy FROM reconciler.policy AS p WHERE p.binding_id = suspended_as.binding AND p.state = becomes[array_position(names, about.columns->>'state')] AND p.enabled;
-  backend := coalesce(nullif(becomes[array_position(names, about.columns->>'backend')], ''), about.backend);
+  SELECT p.* INTO policy FROM reconciler.policy AS p WHERE p.binding_id = suspended_as.binding AND p.state = suspended_as.becomes[array_position(names, about.columns->>'state')] AND p.enabled;
+  backend := coalesce(nullif(suspended_as.becomes[array_position(names, about.columns->>'backend')], ''), about.backend);
   IF policy.state IS NULL
      OR NOT EXISTS (SELECT FROM reconciler.backend AS k WHERE backend IS NULL OR k.name = backend)
      OR EXISTS (SELECT FROM reconciler.backend AS k WHERE k.supports_pause AND (backend IS NULL OR k.name = backend)) THEN
