@@ -400,7 +400,6 @@ COMMENT ON COLUMN reconciler.policy.judged_by IS 'Whose absence closes: agent; r
 COMMENT ON CONSTRAINT sent_where_agents_judge ON reconciler.policy IS 'A command goes to an agent that is there: let judged_by be agent, or retry_action NULL.';
 ALTER TABLE reconciler.binding ADD COLUMN backend text CHECK (backend <> '');
 COMMENT ON COLUMN reconciler.binding.backend IS 'Backend in which the runtimes of its sessions are, where no column says so; NULL: in any that is declared.';
-COMMENT ON COLUMN reconciler.binding.columns IS 'Which column is what: key, state, agent, runtime, created, entered, updated, reason, closed, pool, platform, region, backend, route and signs (lists).';
 ALTER TABLE reconciler.agent_evidence ADD COLUMN stated_at timestamptz;
 COMMENT ON COLUMN reconciler.agent_evidence.stated_at IS 'When it was so by the clock of who pushed it; NULL: not pushed.';
 COMMENT ON COLUMN reconciler.agent_evidence.source IS 'hub, heartbeat, event, or who pushed it.';
@@ -561,7 +560,7 @@ CREATE OR REPLACE FUNCTION reconciler.level_of(OUT function_name text, OUT level
     -- acts, within what policies and brakes allow
     ('reconcile', 'operator'), ('probe_hub', 'operator'), ('collect_garbage', 'operator'), ('pause_reconciler', 'operator'), ('unpause_reconciler', 'operator'),
     ('hold_session', 'operator'), ('release_session', 'operator'), ('retry_session', 'operator'),
-    ('request_termination', 'operator'), ('undo_event', 'operator'), ('accept_inventory', 'operator'), ('undo_pass', 'operator'), ('assign_session', 'operator'), ('drain_agent', 'operator'), ('undrain_agent', 'operator'), ('rebalance_pool', 'operator'),
+    ('request_termination', 'operator'), ('resume_or_respawn', 'operator'), ('undo_event', 'operator'), ('accept_inventory', 'operator'), ('undo_pass', 'operator'), ('assign_session', 'operator'), ('drain_agent', 'operator'), ('undrain_agent', 'operator'), ('rebalance_pool', 'operator'),
     -- sets up, and acts past policies and brakes
     ('attach_sessions', 'admin'), ('detach_sessions', 'admin'), ('create_control_plane', 'admin'), ('set_hub', 'admin'), ('set_cluster', 'admin'), ('reset_cluster_brake', 'admin'),
     ('set_mode', 'admin'), ('reset_brake', 'admin'), ('force_terminate_session', 'admin'), ('confirm_identity', 'admin'),
@@ -575,7 +574,7 @@ CREATE OR REPLACE FUNCTION reconciler.level_of(OUT function_name text, OUT level
     ('reconciler_grant', 'owner'), ('reconciler_revoke', 'owner'),
     ('reconciler.level_of', 'owner'), ('reconciler.granted_functions', 'owner'), ('reconciler.grantee', 'owner'), ('reconciler.grant_tables', 'owner'),
     ('reconciler.event_is_append_only', 'owner'), ('reconciler.configuration_changed', 'owner'), ('reconciler.own_change', 'owner'), ('reconciler.refuse_credentials_in_urls', 'owner'),
-    ('reconciler.check_row', 'owner'), ('reconciler.check_terminal_states', 'owner'), ('reconciler.trust_dump', 'owner'), ('reconciler.check_mapping', 'owner'), ('reconciler.check_hub_profile', 'owner'),
+    ('reconciler.check_row', 'owner'), ('reconciler.check_terminal_states', 'owner'), ('reconciler.trust_dump', 'owner'), ('reconciler.check_mapping', 'owner'), ('reconciler.check_hub_profile', 'owner'), ('reconciler.check_repair', 'owner'), ('reconciler.suspended_as', 'owner'), ('reconciler.guard_suspended', 'owner'), ('reconciler.set_suspend_guard', 'owner'), ('reconciler.suspend_guard_changed', 'owner'),
     ('reconciler.plain_text', 'owner'), ('reconciler.closing', 'owner'), ('reconciler.guard', 'owner'), ('reconciler.guard_terminal', 'owner'), ('reconciler.set_guard', 'owner'), ('reconciler.guard_changed', 'owner'),
     ('reconciler.clock', 'owner'), ('reconciler.acting_role', 'owner'), ('reconciler.library_version', 'owner'),
     ('reconciler.one_binding', 'owner'), ('reconciler.bindings', 'owner'), ('reconciler.check_binding', 'owner'), ('reconciler.check_profile', 'owner'),
@@ -847,3 +846,149 @@ DROP INDEX reconciler.agent_free;
 CREATE INDEX agent_free ON reconciler.agent (pool_id, fullness, spread)
   WHERE connected AND approved AND NOT suspect AND draining IS NULL;
 COMMENT ON COLUMN reconciler.agent.load IS 'Sessions that it has, but for those that a user asked to end: as counted, and what was assigned since.';
+
+-- Repair: what a close writes besides the state.
+ALTER TABLE reconciler.binding ADD COLUMN advisory_lock text CHECK (advisory_lock IN ('hashtext')), ADD COLUMN guard_suspended boolean NOT NULL DEFAULT false;
+COMMENT ON COLUMN reconciler.binding.related IS 'Related tables and their columns: agents, commands, audit, connections, executions.';
+COMMENT ON COLUMN reconciler.binding.columns IS 'Which column is what: key, state, agent, runtime, created, entered, updated, reason, closed, pool, platform, region, backend, version, route and signs (lists).';
+COMMENT ON COLUMN reconciler.binding.advisory_lock IS 'How the application locks a session that it works on: hashtext: by the advisory lock hashtext(key). A close takes the same one, and leaves to the next pass what the application has locked. NULL: by nothing but its row.';
+ALTER TABLE reconciler.policy ADD COLUMN sets jsonb NOT NULL DEFAULT '{}', ADD COLUMN steps jsonb NOT NULL DEFAULT '[]';
+COMMENT ON COLUMN reconciler.policy.sets IS 'Further columns of the session''s row that are written with becomes: an object of names, each null, a text, or {"now": true}.';
+COMMENT ON COLUMN reconciler.policy.steps IS 'Rows of other tables that are written in the same transaction: a list of objects with table, match (columns that hold the session''s key or runtime), where (columns, and the values that they must have) and set (as in sets).';
+-- What a policy lets a close write besides the state is written with the rights of the table's owner.
+CREATE FUNCTION reconciler.check_repair() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  attached regclass;
+  owner name;
+BEGIN
+  SELECT c.oid, pg_get_userbyid(c.relowner) INTO attached, owner FROM reconciler.binding AS b JOIN pg_class AS c ON c.oid = b.sessions WHERE b.binding_id = NEW.binding_id;
+  IF NOT FOUND THEN
+    RETURN NULL;  -- a table that has vanished
+  END IF;
+  IF NOT pg_has_role(reconciler.acting_role(), owner, 'USAGE') THEN
+    RAISE EXCEPTION 'must be owner of table %', attached USING ERRCODE = 'insufficient_privilege',
+      DETAIL = 'The sets and steps of a policy are written with its rights.', HINT = format('Its owner is %I; a superuser may change the policies of any table.', owner);
+  END IF;
+  PERFORM reconciler.check_binding(NEW.binding_id);
+  RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION reconciler.check_repair() FROM PUBLIC;
+COMMENT ON FUNCTION reconciler.check_repair() IS 'Refuses sets and steps of a policy that no close could write (22023, 42703, 55000), and those for somebody else''s table (42501).';
+CREATE TRIGGER checked_repair AFTER INSERT OR UPDATE OF sets, steps ON reconciler.policy
+  FOR EACH ROW WHEN (NEW.sets <> '{}' OR NEW.steps <> '[]') EXECUTE FUNCTION reconciler.check_repair();
+COMMENT ON COLUMN reconciler.binding.guard_suspended IS 'A trigger on the table: a session that is suspended where nothing can pause ends instead, as the policy of suspended has it. Off: none. Made and removed as this is written.';
+
+-- The guard of suspensions: a session that is suspended on a backend that can't pause has nothing to come back to. What the
+-- application writes as suspended is written as the end that the policy has for it, with the columns that go with it.
+
+CREATE FUNCTION reconciler.suspended_as(binding integer, names text[], types oid[], was text[], becomes text[]) RETURNS jsonb
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  about reconciler.binding;
+  policy reconciler.policy;
+  backend text;
+  old_row jsonb;
+  new_row jsonb;
+  key text;
+  changes jsonb;
+BEGIN
+  SELECT b.* INTO about FROM reconciler.binding AS b WHERE b.binding_id = suspended_as.binding AND b.guard_suspended AND reconciler.armed_here(b.binding_id);
+  IF NOT FOUND THEN
+    RETURN NULL;
+  END IF;
+  SELECT p.* INTO policy FROM reconciler.policy AS p WHERE p.binding_id = suspended_as.binding AND p.state = suspended_as.becomes[array_position(names, about.columns->>'state')] AND p.enabled;
+  backend := coalesce(nullif(suspended_as.becomes[array_position(names, about.columns->>'backend')], ''), about.backend);
+  IF policy.state IS NULL
+     OR NOT EXISTS (SELECT FROM reconciler.backend AS k WHERE backend IS NULL OR k.name = backend)
+     OR EXISTS (SELECT FROM reconciler.backend AS k WHERE k.supports_pause AND (backend IS NULL OR k.name = backend)) THEN
+    RETURN NULL;
+  END IF;
+  SELECT jsonb_build_object(about.columns->>'state', policy.becomes) || coalesce(jsonb_object_agg(s.key, CASE
+           WHEN jsonb_typeof(s.value) <> 'object' THEN s.value
+           WHEN c.type = 'timestamp'::regtype THEN to_jsonb((reconciler.clock() AT TIME ZONE about.time_zone)::text)
+           ELSE to_jsonb(reconciler.clock()::text) END), '{}') INTO changes
+    FROM jsonb_each(policy.sets) AS s JOIN unnest(names, types) AS c(name, type) ON c.name = s.key;
+
+  key := reconciler.plain_text(was[array_position(names, about.columns->>'key')], types[array_position(names, about.columns->>'key')]);
+  SELECT jsonb_object_agg(c.name, reconciler.plain_text(c.was, c.type)), jsonb_object_agg(c.name, reconciler.plain_text(c.becomes, c.type)) || changes INTO old_row, new_row
+    FROM unnest(names, types, was, becomes) AS c(name, type, was, becomes)
+    WHERE changes ? c.name OR c.name IN (about.columns->>'key', about.columns->>'agent', about.columns->>'runtime', about.columns->>'created', about.columns->>'updated');
+  IF about.mode <> 'enforce' OR about.paused_at IS NOT NULL
+     OR EXISTS (SELECT FROM reconciler.hold AS h WHERE h.binding_id = suspended_as.binding AND h.session_id = key AND h.until > reconciler.clock()) THEN
+    PERFORM reconciler.note(suspended_as.binding, key, 'would_guard', policy.reason, jsonb_build_object('backend', backend, 'attempted', policy.state),
+                            old_row->>(about.columns->>'state'), policy.becomes, 'guard_suspended', old_row, new_row);
+    RETURN NULL;
+  END IF;
+  PERFORM reconciler.note(suspended_as.binding, key, 'guard', policy.reason, jsonb_build_object('backend', backend, 'attempted', policy.state),
+                          old_row->>(about.columns->>'state'), policy.becomes, 'guard_suspended', old_row, new_row);
+  RETURN changes;
+END $$;
+COMMENT ON FUNCTION reconciler.suspended_as(integer, text[], oid[], text[], text[]) IS
+  'What a write that suspends a session writes instead, where no backend that its runtime may be in can pause: columns and their texts; NULL: it passes. Writes a guard or would_guard event. names, types, was, becomes: the row''s columns before and after.';
+
+CREATE FUNCTION reconciler.guard_suspended() RETURNS trigger
+  LANGUAGE c AS 'MODULE_PATHNAME', 'reconciler_sql_guard_suspended';
+COMMENT ON FUNCTION reconciler.guard_suspended() IS
+  'The trigger session_reconciler_suspend_guard of a sessions table: writes what reconciler.suspended_as() says of an UPDATE, lets our own pass. An error of the guard itself is a WARNING, and the write passes.';
+
+-- As reconciler.set_guard() does it.
+CREATE FUNCTION reconciler.set_suspend_guard(about reconciler.binding, wanted boolean) RETURNS void
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = about.sessions AND t.tgfoid = 'reconciler.guard_suspended()'::regprocedure AND t.tgparentid = 0) THEN
+    EXECUTE format('DROP TRIGGER session_reconciler_suspend_guard ON %s', about.sessions);
+  END IF;
+  IF wanted THEN
+    EXECUTE format('CREATE TRIGGER session_reconciler_suspend_guard BEFORE UPDATE ON %s FOR EACH ROW'
+                   ' WHEN (NEW.%I::text = ''suspended'' AND OLD.%2$I IS DISTINCT FROM NEW.%2$I) EXECUTE FUNCTION reconciler.guard_suspended(%L)',
+                   about.sessions, about.columns->>'state', about.binding_id);
+    EXECUTE format('ALTER TRIGGER session_reconciler_suspend_guard ON %s DEPENDS ON EXTENSION session_reconciler', about.sessions);
+    EXECUTE format('COMMENT ON TRIGGER session_reconciler_suspend_guard ON %s IS %L', about.sessions,
+                   'What can''t be paused is not suspended: see guard_suspended in reconciler.binding.');
+  END IF;
+END $$;
+COMMENT ON FUNCTION reconciler.set_suspend_guard(reconciler.binding, boolean) IS 'Makes the trigger of guard_suspended on an attached table anew, or takes it away.';
+
+CREATE FUNCTION reconciler.suspend_guard_changed() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  about reconciler.binding := CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+  owner name;
+BEGIN
+  SELECT pg_get_userbyid(c.relowner) INTO owner FROM pg_class AS c WHERE c.oid = about.sessions;
+  IF NOT FOUND THEN
+    RETURN NULL;  -- a table that has vanished
+  END IF;
+  IF NOT pg_has_role(reconciler.acting_role(), owner, 'USAGE') THEN
+    RAISE EXCEPTION 'must be owner of table %', about.sessions USING ERRCODE = 'insufficient_privilege',
+      DETAIL = 'Its guard is a trigger on it.', HINT = format('Its owner is %I; a superuser may change the guard of any table.', owner);
+  END IF;
+  PERFORM reconciler.set_suspend_guard(about, TG_OP <> 'DELETE' AND about.guard_suspended);
+  RETURN NULL;
+END $$;
+COMMENT ON FUNCTION reconciler.suspend_guard_changed() IS 'Makes, remakes or removes the trigger on the sessions table when guard_suspended or the columns are written. Error 42501: the table is somebody else''s.';
+CREATE TRIGGER suspend_guarded AFTER UPDATE OF guard_suspended, columns ON reconciler.binding
+  FOR EACH ROW WHEN (OLD.guard_suspended OR NEW.guard_suspended) EXECUTE FUNCTION reconciler.suspend_guard_changed();
+CREATE TRIGGER suspend_guard_goes AFTER DELETE ON reconciler.binding
+  FOR EACH ROW WHEN (OLD.guard_suspended) EXECUTE FUNCTION reconciler.suspend_guard_changed();
+
+REVOKE ALL ON FUNCTION reconciler.suspended_as(integer, text[], oid[], text[], text[]), reconciler.guard_suspended(),
+  reconciler.set_suspend_guard(reconciler.binding, boolean), reconciler.suspend_guard_changed()
+  FROM PUBLIC;
+
+CREATE FUNCTION resume_or_respawn(session_id text, sessions regclass DEFAULT NULL) RETURNS TABLE (outcome text, detail text)
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_resume_or_respawn';
+REVOKE ALL ON FUNCTION resume_or_respawn(text, regclass) FROM PUBLIC;
+COMMENT ON FUNCTION resume_or_respawn(text, regclass) IS
+  'What a user who wants a session back is to be told, by the evidence on record. respawn_requested: its runtime is gone, in two looks, and given up at once: the row is written as its policy ends it, with an event respawn, so that the application starts a new one; so is it said to everybody who calls again. already_running: its runtime is there. refused: why is in detail. sessions: the attached table; NULL: the only one. Errors: unknown session (P0002), or a copy whose identity is not confirmed (55000).';
+
+CREATE OR REPLACE FUNCTION reconciler.closing(about reconciler.binding, key text) RETURNS reconciler.event
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT moved FROM (
+    SELECT e AS moved, e.to_state FROM reconciler.event AS e
+      WHERE e.session_id = key AND (e.schema_name, e.table_name) = (about.schema_name, about.table_name)
+        AND e.kind IN ('force', 'finalize', 'respawn', 'undo', 'late_report', 'guard', 'would_guard') AND e.to_state IS NOT NULL
+      ORDER BY e.id DESC LIMIT 1) AS newest
+    WHERE to_state = ANY (about.terminal_states)
+$$;

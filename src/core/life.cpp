@@ -28,6 +28,12 @@ std::string shown_life(const Facts& f) {
   return cat({"the session showed a sign of life ", sign > f.now ? "until " + instant(sign) : span(elapsed(sign, f.now)) + " ago"});
 }
 
+// One that lies further ahead than that is no time of this clock: it is heard as a sign of life is, up to the ceiling.
+bool is_being_replaced(const Facts& f, Duration known_for) {
+  if (!f.session.asked || *f.session.asked <= plus(f.now, -f.limits.replacement_grace)) return false;
+  return *f.session.asked <= plus(f.now, f.limits.replacement_grace) || known_for < f.limits.sign_ceiling;
+}
+
 }  // namespace
 
 Verdict inferred(const Facts& f, Duration known_for, Verdict force) {
@@ -35,10 +41,14 @@ Verdict inferred(const Facts& f, Duration known_for, Verdict force) {
   if (f.session.runtime && known < f.limits.replacement_grace)
     return wait(Action::force, plus(f.now, f.limits.replacement_grace - known), Blocked::replacement_grace,
                 cat({force.text, "; its runtime is known for ", span(known), " of ", span(f.limits.replacement_grace), " only"}));
+  if (is_being_replaced(f, known_for))
+    return wait(Action::force, plus(std::min(*f.session.asked, f.now), f.limits.replacement_grace), Blocked::replacement_grace,
+                cat({force.text, "; but something was asked of it ", span(elapsed(*f.session.asked, f.now)), " ago, and for ", span(f.limits.replacement_grace), " it may be getting another runtime"}));
   if (shows_life(f, known_for))
     return wait(Action::force, quiet_at(f, known_for), Blocked::sign_of_life,
                 cat({force.text, "; but ", shown_life(f), ", which speaks for ", span(f.limits.sign_fresh_for)}));
   force.quiet_since = quiet_since(f, known_for);
+  if (known_for < f.limits.sign_ceiling || !f.session.asked || *f.session.asked <= f.now) force.idle_since = plus(f.now, -f.limits.replacement_grace);
   return force;
 }
 

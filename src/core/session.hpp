@@ -22,6 +22,8 @@ struct Session {
   std::vector<std::optional<std::string>> route;  // further columns that every WHERE repeats
   std::optional<Time> sign{};          // the newest of the mapped signs of life
   std::optional<std::string> backend{};  // where its runtime is, if a column says so
+  std::optional<std::string> version{};  // the column that every write of the row changes, as text; compared where mapped
+  std::optional<Time> asked{};         // when it was last given something to do, or somebody took that: it may be getting a runtime
 };
 
 // What is still to be done for a session that we closed while its agent was not there to end it.

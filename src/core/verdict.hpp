@@ -53,6 +53,7 @@ struct Verdict {
   std::string becomes;                 // finalize, force: the state to write
   std::string reason;                  // finalize, force, quarantine: of the change
   std::optional<Time> quiet_since;     // finalize, force: written only if the row shows no sign of life after this
+  std::optional<Time> idle_since;      // force: … and nothing was asked of the session after this
   Owed owes = Owed::nothing;           // finalize, force: what is to be done once its agent is there
   std::string to_agent;                // reassign: who gets it; retry: who gets the command, '' = its own agent
   std::string sends;                   // reassign: the command that goes with it, and has to be accepted first; '' = none

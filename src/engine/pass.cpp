@@ -71,6 +71,7 @@ PassEnd Pass::run(bool ask_again) {
     sweep_completed();
     sweep_leaving();
     force_inferred();
+    finish_orphans();
     if (ask_again && (!unknown_agents_.empty() || unknown_runtimes_) && hub_) {
       waiter_.wait(-1, store_.binding().limits.observation_spacing);
       observer_.forget(unknown_agents_);
@@ -412,6 +413,15 @@ void Pass::force_inferred() {
   if (!pace) return;
   losses_ = *pace;
   sweep_policies(Sweep::inferred_forces_only);
+}
+
+// Rows that hang on sessions which are no more. Inferred like a force, and done where one may be.
+void Pass::finish_orphans() {
+  const Gates& gates = start_.gates;
+  if (gates.mode != Mode::enforce || gates.paused || gates.grace_until || gates.brake_tripped || !may_ask()) return;
+  const Store::Finished done = store_.finish_orphans(start_);
+  end_.forced += done.closed;
+  due_at(done.budget_frees);
 }
 
 // Round after round: each takes what fits into the next seconds of every agent's spacing, so that a hold, a pause or a

@@ -52,6 +52,7 @@ class Pass {
   void close_at_pace(const std::vector<Closing>&);
   void force_inferred();
   Duration until_asked_again() const;
+  void finish_orphans();
   void due_at(std::optional<Time>);
 
   Store& store_;

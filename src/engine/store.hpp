@@ -171,6 +171,8 @@ class Store {
   // budget in one transaction. Returns how many were closed; at most `limit` of Budget are spent.
   struct Finished { std::int64_t closed = 0, skipped = 0; std::optional<Time> budget_frees; };
   virtual Finished finish(const PassStart&, const std::vector<Closing>&, Budget) = 0;
+  // What ends with a session, and was left without one: done by itself once what it names as the session's runtime is gone.
+  virtual Finished finish_orphans(const PassStart&) { return {}; }
   // Agents seen present within half an hour: how many of them are gone is what losses are judged by.
   virtual std::vector<std::string> lately_present() = 0;
   // Judges inferred forces before the first of them: trips the brake (with its event) when they, or the agents lost

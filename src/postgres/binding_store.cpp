@@ -1,9 +1,10 @@
 #include "postgres/binding_store.hpp"
 
 #include <algorithm>
-#include <map>
 
 #include "core/json.hpp"
+#include "postgres/mapped_table.hpp"
+#include "postgres/repairs.hpp"
 #include "postgres/role.hpp"
 #include "postgres/settings.hpp"
 #include "postgres/statements.hpp"
@@ -17,44 +18,15 @@ namespace {
 
 using nlohmann::json;
 
-// One table's name and columns, read at once: a binding maps dozens.
-class Table {
- public:
-  explicit Table(Oid relation) : Table(columns_of(relation)) {}
-  explicit Table(const json& related) : Table(columns_of(related.at("table").get<std::string>())) {
-    if (columns_.empty())
-      throw UserError("55000", "related table " + related.at("table").get<std::string>() + " does not exist", "Restore it, or detach_sessions() and attach again.");
-  }
-  const std::string& qualified() const { return qualified_; }
-  Column named(const std::string& name) const {
-    const auto found = columns_.find(name);
-    if (found != columns_.end()) return found->second;
-    throw UserError("42703", "column \"" + name + "\" of table " + query("SELECT $1::regclass::text", {Param::text(qualified_)}).only().text(0) + " does not exist", "Restore the column, or detach_sessions() and attach again.");
-  }
-  std::optional<Column> mapped(const json& columns, const char* what) const {
-    const auto found = columns.find(what);
-    if (found == columns.end() || !found->is_string()) return std::nullopt;
-    return named(found->get<std::string>());
-  }
-
- private:
-  explicit Table(const TableColumns& found) : columns_(found.columns) {
-    if (!found.name.empty()) qualified_ = quote_identifier(found.schema) + "." + quote_identifier(found.name);
-  }
-
-  std::string qualified_;
-  std::map<std::string, Column> columns_;
-};
-
 void load_related(Mapping& mapping, const json& related) {
   if (related.contains("agents")) {
-    const Table of(related.at("agents"));
+    const MappedTable of(related.at("agents"));
     const json& columns = related.at("agents").at("columns");
     mapping.agents = AgentsTable{of.qualified(), of.named(columns.at("id")), of.mapped(columns, "heartbeat"), of.mapped(columns, "approval"), of.mapped(columns, "metadata"), of.mapped(columns, "platform"),
                                  of.mapped(columns, "region"), of.mapped(columns, "pool"), of.mapped(columns, "capacity"), of.mapped(columns, "incarnation"), of.mapped(columns, "draining")};
   }
   if (related.contains("commands")) {
-    const Table of(related.at("commands"));
+    const MappedTable of(related.at("commands"));
     const json& columns = related.at("commands").at("columns");
     mapping.commands = CommandsTable{of.qualified(),
                                      of.named(columns.at("id")),
@@ -70,7 +42,7 @@ void load_related(Mapping& mapping, const json& related) {
                                      of.mapped(columns, "payload")};
   }
   if (related.contains("audit")) {
-    const Table of(related.at("audit"));
+    const MappedTable of(related.at("audit"));
     const json& columns = related.at("audit").at("columns");
     mapping.audit = AuditTable{of.qualified(),
                                of.mapped(columns, "actor"),
@@ -82,14 +54,19 @@ void load_related(Mapping& mapping, const json& related) {
                                of.mapped(columns, "address")};
   }
   if (related.contains("connections")) {
-    const Table of(related.at("connections"));
+    const MappedTable of(related.at("connections"));
     const json& columns = related.at("connections").at("columns");
     mapping.connections = ConnectionsTable{of.qualified(), of.named(columns.at("session")), of.named(columns.at("seen"))};
+  }
+  if (related.contains("executions")) {
+    const MappedTable of(related.at("executions"));
+    const json& columns = related.at("executions").at("columns");
+    mapping.executions = ExecutionsTable{of.qualified(), of.named(columns.at("session")), of.named(columns.at("created")), of.mapped(columns, "claimed")};
   }
 }
 
 void load_sessions(SessionsTable& table, const json& columns) {
-  const Table of(table.relation);
+  const MappedTable of(table.relation);
   table.qualified = of.qualified();
   table.key = of.named(columns.at("key"));
   table.state = of.named(columns.at("state"));
@@ -100,6 +77,7 @@ void load_sessions(SessionsTable& table, const json& columns) {
   table.updated = of.mapped(columns, "updated");
   table.reason = of.mapped(columns, "reason");
   table.closed = of.mapped(columns, "closed");
+  table.version = of.mapped(columns, "version");
   table.pool = of.mapped(columns, "pool");
   table.platform = of.mapped(columns, "platform");
   table.region = of.mapped(columns, "region");
@@ -118,8 +96,8 @@ void check_leftover(const json& leftover) {
 
 // What-if questions name columns of some of them.
 Rows policies(int binding, const std::string& overrides) {
-  if (overrides.empty()) return query("SELECT * FROM reconciler.policy WHERE binding_id = $1 ORDER BY user_requested DESC, state", {Param::integer(binding)});
-  return query("SELECT o.* FROM reconciler.policy p, jsonb_populate_record(p, coalesce($2 -> p.state, '{}')) o WHERE p.binding_id = $1"
+  if (overrides.empty()) return query("SELECT *, sets::text AS sets_text, steps::text AS steps_text FROM reconciler.policy WHERE binding_id = $1 ORDER BY user_requested DESC, state", {Param::integer(binding)});
+  return query("SELECT o.*, o.sets::text AS sets_text, o.steps::text AS steps_text FROM reconciler.policy p, jsonb_populate_record(p, coalesce($2 -> p.state, '{}')) o WHERE p.binding_id = $1"
                " ORDER BY o.user_requested DESC, p.state",
                {Param::integer(binding), Param::jsonb(std::string_view(overrides))});
 }
@@ -235,6 +213,7 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
   out.mapping.sessions.relation = static_cast<Oid>(row.integer("relation"));
   out.mapping.sessions.owner = static_cast<Oid>(row.integer("relowner"));
   out.mapping.time_zone = row.text("time_zone");
+  out.mapping.locks_like_application = !row.null("advisory_lock");
   try {
     load_sessions(out.mapping.sessions, json::parse(row.text("columns_text")));
     load_related(out.mapping, json::parse(row.text("related_text")));
@@ -243,7 +222,15 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
     throw UserError("22023", "columns, related or leftover of " + b.name + " in reconciler.binding is not of the form that attach_sessions() writes",
                     "Write it as it was; or detach_sessions() and attach again, with what is to be mapped as options.", e.what());
   }
-  for (Rows::Row policy : policies(id, policy_overrides)) b.policies.push_back(read_policy(policy));
+  std::map<std::string, Repair> repairs;
+  for (Rows::Row policy : policies(id, policy_overrides)) {
+    b.policies.push_back(read_policy(policy));
+    // Nearly always nothing; states that end alike have the same.
+    const std::string said = policy.text("sets_text") + policy.text("steps_text");
+    if (said == "{}[]") continue;
+    if (!repairs.contains(said)) repairs[said] = read_repair(out.mapping.sessions, b.policies.back().state, json::parse(policy.text("sets_text")), json::parse(policy.text("steps_text")));
+    out.mapping.repairs[b.policies.back().state] = repairs[said];
+  }
 
   out.mapping.ending_states = b.terminal_states;
   for (const Policy& policy : b.policies) {
@@ -263,7 +250,7 @@ AttachedBinding load_binding(int id, const std::string& policy_overrides) {
 }
 
 ReferenceColumn load_reference(const std::string& table, const std::string& column) {
-  const Table of(json{{"table", table}});
+  const MappedTable of(json{{"table", table}});
   return {of.qualified(), of.named(column)};
 }
 

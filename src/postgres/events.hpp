@@ -12,8 +12,11 @@
 
 namespace reconciler {
 
-// A row before and after: key, guard and written columns.
-struct RowImage { Jsonb before, after; };
+// A row before and after: key, guard and written columns; and the rows that were changed with it, as members of a JSON list.
+struct RowImage {
+  Jsonb before, after;
+  std::string related{};
+};
 
 struct Event {
   std::optional<std::string> session;

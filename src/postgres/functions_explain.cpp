@@ -9,6 +9,7 @@
 #include "postgres/cells.hpp"
 #include "postgres/clock.hpp"
 #include "postgres/hub_factory.hpp"
+#include "postgres/repairs.hpp"
 #include "postgres/spi.hpp"
 #include "postgres/store.hpp"
 
@@ -95,7 +96,12 @@ void explain_deed(Steps& steps, PgStore& store, const Seen& seen) {
   const Statements statements(b.mapping);
   // What is not due yet would be written with the signs of life of that moment.
   const auto quiet_since = closes(seen.verdict) ? seen.verdict.quiet_since : std::optional(plus(seen.facts.now, -seen.facts.limits.sign_fresh_for));
-  steps.add("write", "where", "a close would write only WHERE " + statements.where_of_close(s, time_cell(quiet_since), rules::judged_by(seen.facts, JudgedBy::runtime) && rules::has_runtime(seen.facts)));
+  const auto idle_since = closes(seen.verdict) ? seen.verdict.idle_since : std::optional(plus(seen.facts.now, -seen.facts.limits.replacement_grace));
+  steps.add("write", "where", "a close would write only WHERE " + statements.where_of_close(s, time_cell(quiet_since), time_cell(idle_since), rules::judged_by(seen.facts, JudgedBy::runtime) && rules::has_runtime(seen.facts)));
+  if (const auto repair = b.mapping.repairs.find(s.state); repair != b.mapping.repairs.end()) {
+    if (!repair->second.sets.empty()) steps.add("write", "sets", "with it: " + describe(repair->second.sets));
+    for (const Step& step : repair->second.steps) steps.add("write", "step", "in the same transaction, rows of " + describe(step));
+  }
   const Policy* policy = seen.facts.policy;
   if (policy && !policy->retry_action.empty() && s.agent && b.binding.hub)
     steps.add("request", policy->retry_action, as_extension_owner([&] { return request_of(b, seen.tracked, *policy); }));

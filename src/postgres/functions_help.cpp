@@ -3,6 +3,7 @@
 #include "postgres/clock.hpp"
 #include "postgres/events.hpp"
 #include "postgres/hub_factory.hpp"
+#include "postgres/repairs.hpp"
 #include "postgres/server.hpp"
 #include "postgres/setup_change.hpp"
 #include "postgres/setup_mapping.hpp"
@@ -44,7 +45,7 @@ RECONCILER_SQL_FUNCTION(bindings) {
 // Raises what would break a pass: a table, column or related table that has vanished, a column of another type.
 RECONCILER_SQL_FUNCTION(check_binding) {
   const int id = static_cast<int>(sql_int(fcinfo, 0));
-  load_binding(id);
+  check_repairs(load_binding(id).mapping);
   check_mapping(id);
   return nothing();
 }

@@ -9,6 +9,7 @@
 #include "postgres/binding_store.hpp"
 #include "postgres/clock.hpp"
 #include "postgres/events.hpp"
+#include "postgres/repairs.hpp"
 #include "postgres/role.hpp"
 #include "postgres/server.hpp"
 #include "postgres/setup_change.hpp"
@@ -42,12 +43,14 @@ constexpr OptionSpec attach_options[] = {
     {"platform_column", OptionKind::name, "platform", "the column with the platform of that pool"},
     {"region_column", OptionKind::name, "region", "the column with the region of that pool"},
     {"backend_column", OptionKind::name, "backend", "the column that names the backend where the session's runtime is"},
+    {"version_column", OptionKind::name, "updated_at with the preset centaur, else none", "a column that every write of the row changes: a close compares it"},
     {"route_columns", OptionKind::list, "none", "partition or distribution columns, repeated in the WHERE of every write"},
     {"sign_of_life_columns", OptionKind::list, "none", "columns with times at which a session was seen alive"},
     {"agents_table", OptionKind::name, "agents, in the schema of the sessions", "the table of agents, with their heartbeats"},
     {"commands_table", OptionKind::name, "agent_commands, in the schema of the sessions", "the table of the application's own commands"},
     {"audit_table", OptionKind::name, "audit_log with the preset streamspace, else none", "the application's audit table, which gets a row per change"},
     {"connections_table", OptionKind::name, "none", "a table of connections to sessions, or of leases: their times are signs of life"},
+    {"executions_table", OptionKind::name, "agent_execution_requests with the preset centaur, else none", "a table of what sessions are asked to do: one that was just asked may be getting another runtime"},
     {"hub", OptionKind::name, "the only one there is", "the hub of set_hub() to ask"},
     {"mode", OptionKind::text, "observe", "observe or enforce"},
     {"time_zone", OptionKind::text, "UTC", "the zone of columns of type timestamp without time zone"},
@@ -63,6 +66,7 @@ constexpr OptionSpec attach_options[] = {
     {"sign_ceiling", OptionKind::interval, "30 min", "signs of life are heard no more once the end is known or inferred for so long"},
     {"replacement_grace", OptionKind::interval, "120 s", "nothing is inferred of a session whose runtime is known for less"},
     {"guard_terminal", OptionKind::boolean, "false", "a trigger on the table keeps sessions closed that we closed"},
+    {"guard_suspended", OptionKind::boolean, "false", "a trigger on the table ends sessions that are suspended where nothing can pause"},
     {"pools", OptionKind::boolean, "false", "passes keep the registry of agents that the agents table and the hub's list name"},
     {"backend", OptionKind::name, "none: any that is declared", "the backend where runtimes are of which no column says it"},
     {"disconnect_cleanup", OptionKind::boolean, "false", "turns the policies of running and hibernated on: an agent that stays away ends its sessions"},
@@ -161,8 +165,10 @@ int write_binding(const TableLook& table, const Preset& preset, const Options& o
         query_once(std::string("UPDATE reconciler.binding SET ") + spec.name + " = $2::" + (number ? "bigint" : "interval") + " WHERE binding_id = $1::integer", {Param::integer(id), Param::text(value)});
       });
     }
+    if (preset.advisory_lock) query("UPDATE reconciler.binding SET advisory_lock = $2 WHERE binding_id = $1", {Param::integer(id), Param::text(preset.advisory_lock)});
     if (options.flag("guard_terminal")) query("UPDATE reconciler.binding SET guard_terminal = true WHERE binding_id = $1", {Param::integer(id)});
     if (const auto backend = options.text("backend")) query("UPDATE reconciler.binding SET backend = $2 WHERE binding_id = $1", {Param::integer(id), Param::text(*backend)});
+    if (options.flag("guard_suspended")) query("UPDATE reconciler.binding SET guard_suspended = true WHERE binding_id = $1", {Param::integer(id)});
     if (options.flag("pools")) query("UPDATE reconciler.binding SET pools = true WHERE binding_id = $1", {Param::integer(id)});
     policies.insert(id);
   });
@@ -180,6 +186,14 @@ void write_event(const AttachedBinding& b, const Options& options, const Mapping
   });
 }
 
+std::string what_else(const Mapping& mapping, const std::string& state) {
+  const auto found = mapping.repairs.find(state);
+  if (found == mapping.repairs.end()) return "";
+  std::string text = found->second.sets.empty() ? "" : "; sets " + describe(found->second.sets);
+  for (const Step& step : found->second.steps) text += "; with it rows of " + describe(step);
+  return text;
+}
+
 void say_policies(Findings& findings, const AttachedBinding& b) {
   for (const Policy& p : b.binding.policies) {
     const std::string stuck = p.stuck_after ? "stuck after " + span(*p.stuck_after) + ", " : "";
@@ -187,7 +201,7 @@ void say_policies(Findings& findings, const AttachedBinding& b) {
     findings.push_back({"policy " + p.state, p.enabled ? "ok" : "info",
                         stuck + (p.retry_action.empty() ? "" : "agent there: " + p.retry_action + ", ") + (p.completed_becomes.empty() ? "" : p.awaits + " completed: " + p.completed_becomes + ", ") +
                             (p.judged_by == JudgedBy::row ? "judged by its row alone" : p.infers ? (p.judged_by == JudgedBy::runtime ? "runtime gone for " : "agent gone for ") + span(p.gone_after) + ": " + p.becomes + " (" + p.reason + ")" : p.judged_by == JudgedBy::runtime ? "runtime gone: only shown" : "agent gone: only shown") + spent +
-                            (p.enabled ? "" : "; off: such sessions are only shown"),
+                            what_else(b.mapping, p.state) + (p.enabled ? "" : "; off: such sessions are only shown"),
                         ""});
   }
 }

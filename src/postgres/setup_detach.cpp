@@ -59,7 +59,7 @@ Datum detach(int id) {
   const OwnChange quiet;
   as_extension_owner([&] {
     // First: a transaction of the application that is being guarded has the table and wants the binding.
-    query("SELECT reconciler.set_guard(b, false) FROM reconciler.binding b WHERE binding_id = $1", {Param::integer(id)});
+    query("SELECT reconciler.set_guard(b, false), reconciler.set_suspend_guard(b, false) FROM reconciler.binding b WHERE binding_id = $1", {Param::integer(id)});
     const Rows rows = query("SELECT schema_name, table_name, (to_jsonb(b) || jsonb_build_object('policies', (SELECT coalesce(jsonb_agg(to_jsonb(p) - 'binding_id' ORDER BY state), '[]')"
                             " FROM reconciler.policy p WHERE p.binding_id = b.binding_id)))::text AS configuration FROM reconciler.binding b WHERE binding_id = $1 FOR UPDATE",
                             {Param::integer(id)});

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "postgres/repairs.hpp"
 #include "postgres/role.hpp"
 #include "postgres/setup_options.hpp"
 #include "postgres/spi.hpp"
@@ -75,6 +76,16 @@ void say_related(Findings& out, const TableLook& sessions, const std::string& qu
     out.push_back({"rights", "fail", "row-level security hides rows of " + table.qualified + " from " + sessions.owner_name, "ALTER ROLE " + shown(sessions.owner_name) + " BYPASSRLS."});
 }
 
+void say_step(Findings& out, const TableLook& sessions, const Step& step) {
+  std::vector<std::string> read = {step.session.name}, written;
+  if (step.runtime) read.push_back(step.runtime->name);
+  for (const Column& column : step.id) read.push_back(column.name);
+  for (const auto& [column, values] : step.where) read.push_back(column.name);
+  for (const Assignment& a : step.set) read.push_back(a.column.name), written.push_back(a.column.name);
+  say_related(out, sessions, step.qualified, "SELECT", read);
+  say_related(out, sessions, step.qualified, "UPDATE", written);
+}
+
 void say_rights(Findings& out, const AttachedBinding& b, const TableLook& table) {
   const std::size_t before = out.size();
   const SessionsTable& s = b.mapping.sessions;
@@ -83,6 +94,9 @@ void say_rights(Findings& out, const AttachedBinding& b, const TableLook& table)
   for (const auto* columns : {&s.signs, &s.route})
     for (const Column& column : *columns) read.push_back(column.name);
   for (const std::string& name : names_of({&s.updated, &s.reason, &s.closed, &s.pool, &s.platform, &s.region})) written.push_back(name);
+  for (const auto& [state, repair] : b.mapping.repairs)
+    for (const Assignment& a : repair.sets) read.push_back(a.column.name), written.push_back(a.column.name);
+  if (s.version) read.push_back(s.version->name);
   if (!may_use_schema(table, table.owner)) out.push_back({"rights", "fail", table.owner_name + " may not use schema " + table.schema, "GRANT USAGE ON SCHEMA " + shown(table.schema) + " TO " + shown(table.owner_name) + "."});
   for (const auto& [privilege, columns] : {std::pair{"SELECT", read}, std::pair{"UPDATE", written}})
     if (!columns_without(table, table.owner, privilege, columns).empty())
@@ -100,6 +114,15 @@ void say_rights(Findings& out, const AttachedBinding& b, const TableLook& table)
   if (const auto& a = b.mapping.audit)
     say_related(out, table, a->qualified, "INSERT", names_of({&a->actor, &a->action, &a->resource_type, &a->resource_id, &a->changes, &a->at, &a->address}));
   if (const auto& c = b.mapping.connections) say_related(out, table, c->qualified, "SELECT", {c->session.name, c->seen.name});
+  if (const auto& e = b.mapping.executions) {
+    std::vector<std::string> columns = names_of({&e->claimed});
+    for (const Column* column : {&e->session, &e->created}) columns.push_back(column->name);
+    say_related(out, table, e->qualified, "SELECT", columns);
+  }
+  std::set<std::string> said;  // states that end alike have the same steps
+  for (const auto& [state, repair] : b.mapping.repairs)
+    for (const Step& step : repair.steps)
+      if (said.insert(describe(step)).second) say_step(out, table, step);
   if (out.size() == before) out.push_back({"rights", "ok", table.owner_name + " may read and write what the mapping needs", ""});
 }
 

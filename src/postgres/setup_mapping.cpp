@@ -184,11 +184,12 @@ const ColumnLook* MappingFinder::choose(const TableLook& table, const WantedColu
 }
 
 // What is written or compared for one role would spoil another's. The age is only read, and may be any time; a key that
-// is called as an agent or a runtime is one.
+// is called as an agent or a runtime is one. So is the version read only, and may be what is written too.
 bool MappingFinder::taken(const WantedColumn& wanted, const std::string& option, const ColumnLook& column) {
-  if (std::string(wanted.role) == "entered") return false;
+  const auto only_read = [](const std::string& role) { return role == "entered" || role == "version"; };
+  if (only_read(wanted.role)) return false;
   for (const auto& [role, name] : columns_.items()) {
-    if (name != json(column.name) || role == "entered") continue;
+    if (name != json(column.name) || only_read(role)) continue;
     const std::string other = role + "_column";
     if (options_.given(option))
       throw UserError("22023", named(column.name, sessions_) + " can't be both " + other + " and " + option, "Name another column in option \"" + option + (wanted.required ? "\"." : "\", or null for none."));
@@ -223,7 +224,10 @@ void MappingFinder::find_columns() {
 }
 
 void MappingFinder::find_signs() {
-  const std::vector<std::string> names = options_.list("sign_of_life_columns");
+  std::vector<std::string> names = options_.list("sign_of_life_columns");
+  if (!options_.given("sign_of_life_columns"))
+    for (const char* name : preset_.signs)
+      if (sessions_.column(name)) names.emplace_back(name);
   const WantedColumn wanted{.role = "signs", .names = {}, .use = ColumnUse::instant};
   for (const std::string& name : names) {
     const ColumnLook* column = sessions_.column(name);

@@ -38,6 +38,7 @@ void check_value(const std::string& state, const std::string& name, const Policy
     if (!column.nullable) throw UserError("22023", what + " must not be null", "Leave it out for what the preset says.");
     return;
   }
+  if (column.type == "jsonb") return;  // sets and steps say themselves what is wrong with them
   const bool fits = column.type == "boolean" ? value.is_boolean() : column.type == "integer" ? value.is_number_integer() : value.is_string();
   const char* example = column.type == "boolean" ? "true" : column.type == "integer" ? "8" : column.type == "interval" ? "\"10 min\"" : "\"terminated\"";
   if (!fits) throw UserError("22023", what + " must be of type " + column.type, "For instance " + std::string(example) + ".");
@@ -86,6 +87,7 @@ void PolicyFinder::start_from_preset(bool records_completions) {
     if (preset_.streamspace && !records_completions && row.columns["user_requested"] == json(true)) row.columns["when_spent"] = "close_unconfirmed";
     // Where no command is ever seen to be acknowledged, none is known not to be.
     if (preset_.streamspace && !records_completions && row.columns["retry_action"] == json("start_session")) row.columns["retry_action"] = nullptr;
+    fit_repair(row.columns);
     if (options_.flag("disconnect_cleanup") && row.columns["reason"] == "agent_disconnected") row.columns["enabled"] = true;
     if (row.columns.value("judged_by", "agent") == "runtime" && backends) row.columns["enabled"] = true;
     rows_.push_back(std::move(row));
@@ -119,7 +121,51 @@ void PolicyFinder::override_one(const std::string& state, const json& changes) {
     }
     check_value(state, name, column->second, value);
     row->columns[name] = value;
+    if (name == "steps") qualify(row->columns[name]);
   }
+}
+
+// What this platform's version of the table does not have is not written.
+void PolicyFinder::fit_repair(json& columns) {
+  json kept = json::object(), steps = json::array();
+  const json sets = columns.value("sets", json::object());
+  for (const auto& [name, value] : sets.items()) {
+    if (sessions_.column(name)) kept[name] = value;
+    else note_once("sets", "no column " + name + ": it is not written when a session ends");
+  }
+  for (json step : columns.value("steps", json::array())) {
+    const std::string name = step["table"];
+    const auto oid = table_named(name, sessions_.schema);
+    std::string lacking = oid ? "" : "no table " + sessions_.schema + "." + name;
+    if (oid) {
+      const TableLook table = look_at(*oid);
+      for (const char* part : {"match", "where", "set"})
+        for (const auto& [column, value] : step.at(part).items())
+          if (!table.column(column)) lacking = "no column " + column + " in " + table.qualified;
+    }
+    if (lacking.empty()) steps.push_back(step);
+    else note_once("steps", lacking + ": its rows are not written when a session ends");
+  }
+  qualify(steps);
+  if (columns.contains("sets")) columns["sets"] = kept;
+  if (columns.contains("steps")) columns["steps"] = steps;
+}
+
+// Names of tables count in the schema of the sessions, as options do; the policy has them in full.
+void PolicyFinder::qualify(json& steps) const {
+  if (!steps.is_array()) return;
+  for (json& step : steps) {
+    if (!step.is_object() || !step.contains("table") || !step["table"].is_string()) continue;
+    if (const auto oid = table_named(step["table"], sessions_.schema)) {
+      const TableLook table = look_at(*oid);
+      step["table"] = quoted_identifier(table.schema) + "." + quoted_identifier(table.name);
+    }
+  }
+}
+
+// States that end alike lack the same.
+void PolicyFinder::note_once(const std::string& item, const std::string& detail) {
+  if (std::none_of(findings_.begin(), findings_.end(), [&](const Finding& f) { return f.item == item && f.detail == detail; })) findings_.push_back({item, "missing", detail, ""});
 }
 
 void PolicyFinder::find_terminal_states() {

@@ -28,6 +28,9 @@ class PolicyFinder {
   void start_from_preset(bool records_completions);
   void override_by_options();
   void override_one(const std::string& state, const nlohmann::json& changes);
+  void fit_repair(nlohmann::json& columns);
+  void qualify(nlohmann::json& steps) const;
+  void note_once(const std::string& item, const std::string& detail);
   void find_terminal_states();
   bool watchable(const Row&);
   void check_ends(const Row&) const;

@@ -22,6 +22,7 @@ std::vector<WantedColumn> session_columns(std::vector<const char*> agent, std::v
           {.role = "updated", .names = {"updated_at"}, .use = ColumnUse::instant, .written = true, .without = "nothing says in the row when it was changed"},
           {.role = "reason", .names = {"termination_reason"}, .use = ColumnUse::words, .written = true, .without = closing_advice},
           {.role = "closed", .names = {"terminated_at"}, .use = ColumnUse::instant, .written = true, .without = closing_advice},
+          {.role = "version", .names = {}, .use = ColumnUse::compared},
           {.role = "pool", .names = of_pools("agent_pool"), .use = ColumnUse::words, .written = true},
           {.role = "platform", .names = of_pools("platform"), .use = ColumnUse::words, .written = true},
           {.role = "region", .names = of_pools("region"), .use = ColumnUse::words, .written = true},
@@ -86,6 +87,16 @@ WantedTable connections() {
           .without = "who is connected to a session does not speak for it"};
 }
 
+WantedTable executions(const char* name, const char* session) {
+  return {.role = "executions",
+          .name = name,
+          .columns = {{.role = "session", .names = {session}, .use = ColumnUse::compared, .required = true},
+                      {.role = "created", .names = {"created_at"}, .use = ColumnUse::instant, .required = true},
+                      {.role = "claimed", .names = {"claimed_at", "started_at"}, .use = ColumnUse::instant, .without = "that somebody took it up is not seen"}},
+          .written = false,
+          .without = "a session that was just asked to do something, and may be getting another runtime, is not told"};
+}
+
 // A user asked for the end; the others follow an agent's loss and are the operator's choice.
 const char* const terminating =
     R"({"enabled": true, "stuck_after": "5 min", "gone_after": "10 min", "becomes": "terminated", "reason": "agent_unavailable",
@@ -119,6 +130,31 @@ const Policies agent_policies = {{"terminating", terminating}, {"running", lost_
                                                                          {"pending", starting},        {"starting", starting},
                                                                          {"hibernating", hibernating}, {"waking", waking}};
 
+// The runtime of such a session was a pod, whatever its row says since. Its conversation lives in messages, not in the pod: with
+// agent_thread_id goes the cursor into them, or the next agent would start without. Never idle: that would be suspended again.
+const char* const lost_runtime =
+    R"({"enabled": true, "stuck_after": null, "gone_after": "10 min", "becomes": "gone", "reason": "runtime_gone", "judged_by": "runtime",
+        "user_requested": false, "no_agent": "show", "retry_action": null, "when_spent": "quarantine",
+        "sets": {"agent_thread_id": null, "last_delivered_id": null, "wire_lease_id": null, "wire_connected_at": null, "wire_last_seen_at": null,
+                 "inflight_turn_id": null, "inflight_turn_input": null, "inflight_started_at": null, "inflight_attempts": "0"},
+        "steps": [{"table": "agent_runtime_assignments", "match": {"thread_key": "key", "runtime_id": "runtime"}, "where": {"state": ["active"]},
+                   "set": {"state": "released", "released_at": {"now": true}, "updated_at": {"now": true}}}]})";
+
+const std::vector<std::pair<const char*, const char*>> runtime_policies = {{"creating", lost_runtime}, {"running", lost_runtime}, {"idle", lost_runtime},
+                                                                           {"delivering", lost_runtime}, {"error", lost_runtime}, {"suspended", lost_runtime}};
+
+std::vector<WantedColumn> centaur_columns() {
+  return {{.role = "state", .names = {"state"}, .use = ColumnUse::label, .required = true, .written = true},
+          {.role = "agent", .names = {}, .use = ColumnUse::names},
+          {.role = "runtime", .names = {"sandbox_id"}, .use = ColumnUse::names, .without = "nothing tells what a session runs in: it is shown, never closed", .advised = true},
+          {.role = "created", .names = {"started_at"}, .use = ColumnUse::compared, .without = "an id that is used again is told by its other columns"},
+          {.role = "entered", .names = {"updated_at"}, .use = ColumnUse::instant, .without = no_age, .advised = true},
+          {.role = "updated", .names = {"updated_at"}, .use = ColumnUse::instant, .written = true, .without = "nothing says in the row when it was changed"},
+          {.role = "reason", .names = {}, .use = ColumnUse::words, .written = true},
+          {.role = "closed", .names = {}, .use = ColumnUse::instant, .written = true},
+          {.role = "version", .names = {"updated_at"}, .use = ColumnUse::compared, .without = "a row that was written since it was looked at is told by its other columns", .advised = true}};
+}
+
 // Names, cleanup and what belongs to the user: the resources that StreamSpace's Kubernetes agent creates.
 const char* const streamspace_leftover =
     R"({"namespace": "streamspace",
@@ -132,7 +168,7 @@ const std::vector<Preset>& presets() {
        .columns = session_columns({"assigned_agent_id", "agent_id"}, {"platform_resource_id", "runtime_id", "sandbox_id"}, {"created_at"},
                                   {"state_changed_at", "state_entered_at", "updated_at"}, in_events, true),
        .keys = {},
-       .related = {agents(), commands(), audit(""), connections()},
+       .related = {agents(), commands(), audit(""), connections(), executions("", "session_id")},
        .terminal_states = {"terminated", "failed", "gone", "deleted"},
        .policies = with(agent_policies, "suspended", suspended),
        .leftover = "{}"},
@@ -140,11 +176,20 @@ const std::vector<Preset>& presets() {
        .columns = session_columns({"agent_id"}, {}, {"created_at"}, {"updated_at"},
                                   "kept in reconciler.event instead; not recommended, since it would arm the API's own loop", false),
        .keys = {"id"},
-       .related = {agents(), commands(), audit("audit_log"), connections()},
+       .related = {agents(), commands(), audit("audit_log"), connections(), executions("", "session_id")},
        .terminal_states = {"terminated", "failed", "deleted"},
        .policies = agent_policies,
        .leftover = streamspace_leftover,
-       .streamspace = true}};
+       .streamspace = true},
+      {.name = "centaur",
+       .columns = centaur_columns(),
+       .keys = {"thread_key"},
+       .related = {audit(""), connections(), executions("agent_execution_requests", "thread_key")},
+       .terminal_states = {"gone", "stopped"},
+       .policies = runtime_policies,
+       .leftover = "{}",
+       .signs = {"wire_last_seen_at"},
+       .advisory_lock = "hashtext"}};
   return *all;
 }
 

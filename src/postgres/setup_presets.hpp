@@ -46,6 +46,8 @@ struct Preset {
   std::vector<std::pair<const char*, const char*>> policies;  // state, columns of reconciler.policy as JSON
   const char* leftover;               // JSON, as events of kind leftover need it
   bool streamspace = false;           // its API has habits that advice depends on
+  std::vector<const char*> signs = {};        // columns that are signs of life, where they are there
+  const char* advisory_lock = nullptr;        // how its application locks a session: as in reconciler.binding
 };
 
 // UserError 22023 with the valid names for another one.

@@ -93,19 +93,30 @@ std::string Statements::instant(const std::string& alias, const std::optional<Co
   return (foreign(*column) ? as_text(alias, *column) : in(alias, *column)) + "::timestamptz";
 }
 
+// Whether a column of a related table holds the key of the session `alias`.
+std::string Statements::is_key(const std::string& related, const Column& column, const std::string& alias) const {
+  const Column& key = m_.sessions.key;
+  const bool comparable = column.type == key.type || (textual(column) && textual(key));
+  return comparable ? in(related, column) + " = " + in(alias, key) : as_text(related, column) + " = " + as_text(alias, key);
+}
+
 bool Statements::shows_signs() const { return !m_.sessions.signs.empty() || m_.connections; }
 
 // The newest sign of life, of the row itself or of what is connected to it.
 std::string Statements::sign(const std::string& alias) const {
   std::vector<std::string> signs;
   for (const Column& column : m_.sessions.signs) signs.push_back(instant(alias, column));
-  if (const auto& c = m_.connections) {
-    const Column& key = m_.sessions.key;
-    const bool comparable = c->session.type == key.type || (textual(c->session) && textual(key));
-    const std::string same = comparable ? in("c", c->session) + " = " + in(alias, key) : as_text("c", c->session) + " = " + as_text(alias, key);
-    signs.push_back("(SELECT max(" + instant("c", c->seen) + ") FROM " + c->qualified + " AS c WHERE " + same + ")");
-  }
+  if (const auto& c = m_.connections)
+    signs.push_back("(SELECT max(" + instant("c", c->seen) + ") FROM " + c->qualified + " AS c WHERE " + is_key("c", c->session, alias) + ")");
   return signs.empty() ? "NULL::timestamptz" : "greatest(" + join(signs, ", ") + ")";
+}
+
+// When the session was last given something to do, or somebody took that.
+std::string Statements::asked(const std::string& alias) const {
+  const auto& e = m_.executions;
+  if (!e) return "NULL::timestamptz";
+  const auto newest = [&](const Column& column) { return "(SELECT max(" + instant("e", column) + ") FROM " + e->qualified + " AS e WHERE " + is_key("e", e->session, alias) + ")"; };
+  return e->claimed ? "greatest(" + newest(e->created) + ", " + newest(*e->claimed) + ")" : newest(e->created);
 }
 
 std::string Statements::quiet(const std::string& since) const { return " AND (" + sign("s") + " > " + since + ") IS NOT TRUE"; }
@@ -116,7 +127,9 @@ std::string Statements::session_list(const std::string& alias) const {
                                 as_text(alias, t.agent) + " AS agent",    as_text(alias, t.runtime) + " AS runtime",
                                 as_text(alias, t.created) + " AS created", instant(alias, t.entered) + " AS entered",
                                 as_text(alias, t.entered) + " AS age",
-                                sign(alias) + " AS sign",                 as_text(alias, t.backend) + " AS backend"};
+                                sign(alias) + " AS sign",                 as_text(alias, t.backend) + " AS backend",
+
+                                as_text(alias, t.version) + " AS version", asked(alias) + " AS asked"};
   for (std::size_t i = 0; i < t.route.size(); ++i) list.push_back(as_text(alias, t.route[i]) + " AS route" + std::to_string(i));
   return join(list, ", ");
 }
@@ -404,6 +417,29 @@ std::vector<Column> Statements::written() const {
   return columns;
 }
 
+namespace {
+
+std::vector<Column> columns_of(const std::vector<Assignment>& set) {
+  std::vector<Column> columns;
+  for (const Assignment& a : set) columns.push_back(a.column);
+  return columns;
+}
+
+std::string object_of(const std::string& alias, const std::vector<Column>& columns) {
+  std::vector<std::string> members;
+  for (const Column& column : columns) members.push_back(quote_literal(column.name) + ", " + in(alias, column));
+  return "jsonb_build_object(" + join(members, ", ") + ")";
+}
+
+// The value that such an object has for the column. What is a document stands in it as one.
+std::string value_in(const std::string& object, const Column& column) {
+  const std::string name = quote_literal(column.name);
+  if (column.type == "jsonb") return "nullif(" + object + "->" + name + ", 'null')";
+  return cast("(" + object + "->>" + name + ")", column);
+}
+
+}  // namespace
+
 // Key, guard and written columns, each once.
 std::vector<Column> Statements::imaged(const std::vector<Column>& besides) const {
   const SessionsTable& t = m_.sessions;
@@ -420,11 +456,7 @@ std::vector<Column> Statements::imaged(const std::vector<Column>& besides) const
   return columns;
 }
 
-std::string Statements::image(const std::string& alias, const std::vector<Column>& besides) const {
-  std::vector<std::string> members;
-  for (const Column& column : imaged(besides)) members.push_back(quote_literal(column.name) + ", " + in(alias, column));
-  return "jsonb_build_object(" + join(members, ", ") + ")";
-}
+std::string Statements::image(const std::string& alias, const std::vector<Column>& besides) const { return object_of(alias, imaged(besides)); }
 
 Statements::Compared Statements::columns_of_batch() const {
   Compared t{"t.key", "t.state", "t.agent", "t.runtime", "t.created", {}};
@@ -469,13 +501,17 @@ std::string Statements::compare_and_set(const std::vector<std::string>& set, con
          image("s", touched) + " AS after";
 }
 
+std::string Statements::assigned(const Assignment& a, const std::string& at_parameter) const {
+  return quote_identifier(a.column.name) + " = " + (a.now ? at(a.column, at_parameter) : a.text ? cast(quote_literal(*a.text), a.column) : "NULL");
+}
+
 // The inner table has the same alias: it hides the outer one.
 std::string Statements::is_alone() const {
   const SessionsTable& t = m_.sessions;
   return " AND " + in("s", *t.runtime) + " NOT IN (SELECT " + in("s", *t.runtime) + " FROM " + t.qualified + " AS s WHERE " + in("s", *t.runtime) + " IS NOT NULL AND " + not_ended() + " GROUP BY 1 HAVING count(*) > 1)";
 }
 
-std::string Statements::close(bool alone) const {
+std::string Statements::close(const Repair& repair, bool alone) const {
   const SessionsTable& t = m_.sessions;
   std::vector<std::string> set{quote_identifier(t.state.name) + " = " + cast("t.becomes", t.state)};
   // A session that got where it was going has not ended.
@@ -485,7 +521,67 @@ std::string Statements::close(bool alone) const {
   if (t.reason) when_it_ends(*t.reason, cast("t.reason", *t.reason));
   if (t.closed) when_it_ends(*t.closed, at(*t.closed, "$8"));
   if (t.updated) set.push_back(quote_identifier(t.updated->name) + " = " + at(*t.updated, "$8"));
-  return compare_and_set(set, written(), "$6::text[], $7::text[], $9::timestamptz[]", "becomes, reason, quiet_since", 10, (shows_signs() ? quiet("t.quiet_since") : "") + (alone ? is_alone() : ""));
+  std::vector<Column> touched = written();
+  for (const Assignment& a : repair.sets) set.push_back(assigned(a, "$8")), touched.push_back(a.column);
+  return compare_and_set(set, touched, "$6::text[], $7::text[], $9::timestamptz[], $10::timestamptz[], $11::text[]", "becomes, reason, quiet_since, idle_since, version", 12,
+                         unmoved("t.quiet_since", "t.idle_since", "t.version") + (alone ? is_alone() : ""));
+}
+
+// What a close compares besides: no sign of life since, nothing asked of the session since, and the row's version.
+std::string Statements::unmoved(const std::string& quiet_since, const std::string& idle_since, const std::string& version) const {
+  std::string text;
+  if (shows_signs() && quiet_since != "NULL") text += quiet(quiet_since);
+  if (m_.executions && idle_since != "NULL") text += " AND (" + asked("s") + " > " + idle_since + ") IS NOT TRUE";
+  if (const auto& column = m_.sessions.version) text += " AND " + in("s", *column) + " IS NOT DISTINCT FROM " + cast(version, *column);
+  return text;
+}
+
+// The rows that a step is about, whatever session they are of.
+std::vector<std::string> Statements::chosen(const Step& step) const {
+  std::vector<std::string> conditions;
+  for (const auto& [column, values] : step.where) {
+    std::vector<std::string> words;
+    for (const std::string& value : values) words.push_back(cast(quote_literal(value), column));
+    conditions.push_back(in("r", column) + " IN (" + join(words, ", ") + ")");
+  }
+  return conditions;
+}
+
+std::string Statements::orphaned(const Step& step) const { return "NOT EXISTS (SELECT FROM " + m_.sessions.qualified + " AS s WHERE " + is_key("r", step.session, "s") + ")"; }
+
+std::string Statements::orphans(const Step& step) const {
+  std::vector<std::string> conditions = chosen(step);
+  conditions.push_back(orphaned(step)), conditions.push_back(in("r", *step.runtime) + " IS NOT NULL");
+  return "SELECT " + as_text("r", step.session) + " AS key, " + as_text("r", *step.runtime) + " AS runtime FROM " + step.qualified + " AS r WHERE " + join(conditions, " AND ") + " AND ($1::text IS NULL OR " +
+         as_text("r", step.session) + " > $1::text) ORDER BY 1 LIMIT $2::bigint";
+}
+
+std::string Statements::step(const Step& step, bool of_orphans) const {
+  const SessionsTable& t = m_.sessions;
+  // Text of a key may be no value of the column's type.
+  const auto holds = [&](const Column& column, const Column& of, const char* value) {
+    const bool comparable = column.type == of.type || (textual(column) && textual(of));
+    return comparable ? in("r", column) + " = " + cast(value, column) : as_text("r", column) + " = " + value;
+  };
+  std::vector<Column> touched = columns_of(step.set), imaged = step.id;
+  std::vector<std::string> set, conditions = chosen(step);
+  conditions.push_back(holds(step.session, t.key, "t.key"));
+  if (step.runtime) conditions.push_back(holds(*step.runtime, *t.runtime, "t.runtime"));
+  if (of_orphans) conditions.push_back(orphaned(step));
+  for (const Assignment& a : step.set) set.push_back(assigned(a, "$3"));
+  for (const Column& column : step.id) conditions.push_back(in("o", column) + " = " + in("r", column));
+  for (const Column& column : touched) conditions.push_back(in("r", column) + " IS NOT DISTINCT FROM " + in("o", column)), imaged.push_back(column);
+  imaged.push_back(step.session);
+  if (step.runtime) imaged.push_back(*step.runtime);
+  std::vector<std::string> names;
+  for (const Column& column : step.id) names.push_back(quote_literal(column.name));
+  return "UPDATE " + step.qualified + " AS r SET " + join(set, ", ") + " FROM unnest($1::text[], $2::text[]) AS t(key, runtime), " + step.qualified + " AS o WHERE " + join(conditions, " AND ") +
+         " AND $3::timestamptz IS NOT NULL RETURNING t.key, jsonb_build_object('table', " + quote_literal(step.qualified) + ", 'key', jsonb_build_array(" + join(names, ", ") + "), 'before', " +
+         object_of("o", imaged) + ", 'after', " + object_of("r", imaged) + ")::text AS change";
+}
+
+std::string Statements::lock_like_application(bool wait) {
+  return std::string("SELECT t.key FROM unnest($1::text[]) AS t(key) WHERE ") + (wait ? "pg_advisory_xact_lock(hashtext(t.key)) IS NOT NULL" : "pg_try_advisory_xact_lock(hashtext(t.key))");
 }
 
 // When a row was changed; not where that is from when its state counts.
@@ -518,17 +614,12 @@ std::string Statements::set_runtime() const {
   return compare_and_set(set, touched, "$6::text[]", "becomes", 8, " AND $7::timestamptz IS NOT NULL");
 }
 
-std::string Statements::undo() const {
-  const SessionsTable& t = m_.sessions;
+std::string Statements::put_back(const std::string& table, const std::vector<Column>& key, const std::vector<Column>& changed, const std::vector<Column>& all) {
   std::vector<std::string> set, same;
-  std::vector<Column> put_back = written();
-  if (t.agent) put_back.push_back(*t.agent);
-  for (const Column& column : put_back)
-    set.push_back(quote_identifier(column.name) + " = " + cast("($2::jsonb->>" + quote_literal(column.name) + ")", column));
-  for (const Column& column : imaged())
-    same.push_back(in("s", column) + " IS NOT DISTINCT FROM " + cast("($3::jsonb->>" + quote_literal(column.name) + ")", column));
-  return "UPDATE " + t.qualified + " AS s SET " + join(set, ", ") + " WHERE " + in("s", t.key) + " = " + cast("$1::text", t.key) + " AND " +
-         join(same, " AND ") + " RETURNING " + as_text("s", t.key) + " AS key, " + image("s") + " AS after";
+  for (const Column& column : changed) set.push_back(quote_identifier(column.name) + " = " + value_in("$1::jsonb", column));
+  for (const Column& column : key) same.push_back(in("s", column) + " = " + value_in("$2::jsonb", column));
+  for (const Column& column : all) same.push_back(in("s", column) + " IS NOT DISTINCT FROM " + value_in("$2::jsonb", column));
+  return "UPDATE " + table + " AS s SET " + join(set, ", ") + " WHERE " + join(same, " AND ") + " RETURNING " + object_of("s", all) + " AS after";
 }
 
 std::string Statements::set_state() const {
@@ -557,11 +648,11 @@ std::string Statements::audit() const {
          " WHERE $8::text IS NOT NULL AND $9::timestamptz IS NOT NULL AND $10::text IS NOT NULL";
 }
 
-std::string Statements::where_of_close(const Session& session, const std::optional<std::string>& quiet_since, bool alone) const {
+std::string Statements::where_of_close(const Session& session, const std::optional<std::string>& quiet_since, const std::optional<std::string>& idle_since, bool alone) const {
   const auto literal = [](const std::optional<std::string>& value) { return value ? quote_literal(*value) : std::string("NULL"); };
   Compared values{quote_literal(session.key), quote_literal(session.state), literal(session.agent), literal(session.runtime), literal(session.created), {}};
   for (const auto& value : session.route) values.route.push_back(literal(value));
-  return predicate(values) + (quiet_since && shows_signs() ? quiet(quote_literal(*quiet_since)) : "") + (alone ? is_alone() : "");
+  return predicate(values) + unmoved(literal(quiet_since), literal(idle_since), literal(session.version)) + (alone ? is_alone() : "");
 }
 
 }  // namespace reconciler

@@ -91,26 +91,36 @@ class Statements {
   static std::string references(const ReferenceColumn&);
 
   // Compare and set. $1 keys, $2 states, $3 agents, $4 runtimes, $5 createds, $6 new states, $7 reasons, $8 at
-  // (timestamptz), $9 no sign of life after (timestamptz[]), then one text[] per route column. Columns: key, before, after (json).
+  // (timestamptz), $9 no sign of life after, $10 nothing asked of it after (timestamptz[]), $11 versions, then one text[] per
+  // route column. Columns: key, before, after (json). `repair`: what else is written;
   // `alone`: only rows whose runtime no other session names that has not ended.
-  std::string close(bool alone) const;
+  std::string close(const Repair& repair, bool alone) const;
+  // Rows that hang on sessions which were just closed: $1 keys, $2 runtimes, $3 at (timestamptz). Columns: key, change (an object
+  // with table, key, before and after, as text).
+  // `of_orphans`: such rows whose session is no more.
+  std::string step(const Step&, bool of_orphans = false) const;
+  // $1 key of the cursor or NULL, $2 limit. Rows that a step with a runtime is about and whose session is no more. Columns: key, runtime.
+  std::string orphans(const Step&) const;
+  // $1 keys; column key: those whose lock the application does not hold, or, where we wait for it, all of them. Until the
+  // transaction ends the locks are ours.
+  static std::string lock_like_application(bool wait);
   // Compare and set. $1 to $5 as in close(), $6 new agents, $7 their pools, $8 platforms and $9 regions, written where the row
   // says nothing, $10 at, then one text[] per route column. Columns: key, before, after.
   std::string reassign() const;
   // The same for runtimes: $6 new ones, $7 at, then the route.
   std::string set_runtime() const;
-  // Puts a before image back where the row still is its after image. $1 key, $2 before, $3 after (jsonb).
-  std::string undo() const;
+  // Puts `changed` back to its before image where the row still is its after image. $1 before, $2 after (jsonb). Column: after.
+  static std::string put_back(const std::string& table, const std::vector<Column>& key, const std::vector<Column>& changed, const std::vector<Column>& all);
   // $1 key, $2 state expected, $3 new state, $4 at. Columns: key, before, after.
   std::string set_state() const;
   // $1 keys, $2 changes (json text[]), $3 actor, $4 at, $5 resource type.
   std::string audit() const;
 
-  // The WHERE of close() for one session, with its values, and the time after which a sign of life speaks against it:
-  // for explain_session().
-  std::string where_of_close(const Session&, const std::optional<std::string>& quiet_since, bool alone) const;
+  // The WHERE of close() for one session, with its values, and the times after which a sign of life, or something that was asked
+  // of it, speaks against it: for explain_session().
+  std::string where_of_close(const Session&, const std::optional<std::string>& quiet_since, const std::optional<std::string>& idle_since, bool alone) const;
 
-  static constexpr int session_columns = 9;  // key, state, agent, runtime, created, entered, age, sign, backend; then the route
+  static constexpr int session_columns = 11;  // key, state, agent, runtime, created, entered, age, sign, backend, version, asked; then the route
 
  private:
   std::string session_list(const std::string& alias) const;
@@ -131,6 +141,12 @@ class Statements {
   bool shows_signs() const;
   std::string sign(const std::string& alias) const;
   std::string quiet(const std::string& since) const;
+  std::string is_key(const std::string& related, const Column&, const std::string& alias) const;
+  std::string asked(const std::string& alias) const;
+  std::string unmoved(const std::string& quiet_since, const std::string& idle_since, const std::string& version) const;
+  std::vector<std::string> chosen(const Step&) const;
+  std::string orphaned(const Step&) const;
+  std::string assigned(const Assignment&, const std::string& at_parameter) const;
   std::string image(const std::string& alias, const std::vector<Column>& besides = {}) const;
   std::vector<Column> imaged(const std::vector<Column>& besides = {}) const;
   std::string at(const Column&, const std::string& parameter) const;

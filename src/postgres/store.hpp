@@ -7,6 +7,7 @@
 //   store_runtimes.cpp  runtimes that sessions are judged by
 //   store_attempts.cpp  claim, record, progress, quarantine
 //   store_finish.cpp    close with event and audit; what would be done
+//   store_orphans.cpp   rows that hang on sessions which are no more
 //   store_brake.cpp     the budget of forces
 //   store_handover.cpp  other agents of a pool, and sessions that they get
 //   store_late.cpp      what is owed to agents that come back
@@ -109,6 +110,7 @@ class PgStore final : public Store {
   void quarantine(const PassStart&, const Tracked&, const Verdict&, const std::string& evidence) override;
 
   Finished finish(const PassStart&, const std::vector<Closing>&, Budget) override;
+  Finished finish_orphans(const PassStart&) override;
   std::vector<std::string> lately_present() override;
   std::optional<Losses> may_force(const PassStart&, const ForcesDue&) override;
   Paced take_pace(Losses, std::int64_t wanted) override;
@@ -173,10 +175,20 @@ class PgStore final : public Store {
   std::vector<Wanted> take_slots(const std::vector<const Tracked*>&, const std::set<std::string>& unchanged, Time at);
   // Which of `keys` an operator holds. Inside a transaction, as the extension's owner.
   std::set<std::string> held(const std::vector<std::optional<std::string>>& keys, Time at);
+  void say_progress(std::int64_t closed);
+  struct Orphan { std::string key, runtime, text; };
+  std::vector<Orphan> orphans_of(const Step&, Duration gone_after, Time at, std::optional<std::string>& after);
+  void add_orphans(std::map<std::string, std::string>& judged);
+  Finished take_orphans(const PassStart&, const Step&, const std::string& reason, const std::vector<Orphan>&, Time at);
   Finished finish_once(const PassStart&, const std::vector<const Closing*>&, Budget);
   Finished close_in_transaction(const PassStart&, const std::vector<const Closing*>&, Budget);
   std::vector<const Closing*> allowed_now(const PassStart&, const std::vector<const Closing*>&, Budget, Time at, Finished&);
+  using Keys = std::vector<std::optional<std::string>>;
+  Keys leave_what_application_locks(std::vector<const Closing*>&);
   using Image = RowImage;  // of a closed row
+  const Repair& repair_of(const Closing&) const;
+  std::map<std::string, Image> write_rows(const Repair&, const std::vector<const Closing*>&, Time at);
+  void take_step(const Step&, const std::vector<const Closing*>&, std::map<std::string, Image>& written, Time at);
   std::map<std::string, Image> write_theirs(const PassStart&, const std::vector<const Closing*>&, Time at);
   std::vector<Event> closing_events(const std::vector<const Closing*>&, const std::map<std::string, Image>&);
   void end_episodes(const std::vector<const Closing*>& closed, Time at);
@@ -204,7 +216,7 @@ class PgStore final : public Store {
   std::int64_t spend(std::int64_t wanted, Budget, Time now, std::optional<Time>& frees);
   void give_back(std::int64_t unused, Budget, Time now);
   void set_aside(const PassStart&, const Tracked&, Verdict, const std::string& rested_on, const PostgresError&);
-  void note_locked(const std::vector<std::optional<std::string>>& keys);
+  void note_locked(const Keys&, Time at);
   void count_for_users_rate(std::int64_t wanted);
   struct Trip { bool by_losses; std::string why; std::string numbers_json; };
   void trip(const PassStart&, Time now, const ForcesDue&, const Trip&);
@@ -228,6 +240,7 @@ class PgStore final : public Store {
   std::optional<std::int64_t> watched_;  // counted at most once a pass
   Duration reading_{0};                  // that the agents table took
   bool by_allowance_ = false;            // this pass spends what reset_brake() let through, and nothing else
+  std::int64_t allowance_left_ = 0;      // of that
 };
 
 }  // namespace reconciler

@@ -67,7 +67,7 @@ std::int64_t PgStore::spend(std::int64_t wanted, Budget budget, Time at, std::op
   } else if (state.tripped || by_allowance_) {
     // Reset by an operator: the allowance and nothing beside it, also when another pass has just used up its last.
     granted = std::min(wanted, state.allowance);
-    state.allowance -= granted;
+    allowance_left_ = state.allowance -= granted;
     if (granted > 0 && state.allowance == 0) release_brake(b_.binding.id);
   } else {
     // Another pass may have spent since may_force() judged.
@@ -83,7 +83,7 @@ void PgStore::give_back(std::int64_t unused, Budget budget, Time at) {
   if (unused <= 0 || budget == Budget::none) return;
   BrakeState state = lock_brake(b_.binding.id);
   if (budget == Budget::user_requested) state.user_requested.add(at, -unused);
-  else if (state.tripped) state.allowance += unused;
+  else if (state.tripped) allowance_left_ = state.allowance += unused;
   else if (!by_allowance_) state.inferred.add(at, -unused);
   save_brake(b_.binding.id, state);
 }

@@ -14,7 +14,13 @@ using Texts = std::vector<std::optional<std::string>>;
 
 std::string dump(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
 
-const char* kind_of(const Verdict& verdict) { return verdict.action == Action::finalize ? "finalize" : "force"; }
+const char* kind_of(const Verdict& verdict) { return to_string(verdict.action); }  // finalize, force or respawn
+
+// `object` with one more member, a list.
+std::string with_list(const std::string& object, const char* name, const std::string& members) {
+  if (members.empty()) return object;
+  return object.substr(0, object.size() - 1) + ", \"" + name + "\": [" + members + "]}";
+}
 
 constexpr std::string_view runtime_gone = "runtime_gone";  // the rule
 
@@ -79,7 +85,7 @@ Store::Finished PgStore::finish(const PassStart& pass, const std::vector<Closing
     }
   }
   if (!locked.empty()) {
-    note_locked(locked);
+    transactions_.run("noting locked rows", [&] { ours([&] { note_locked(locked, now()); }); });
     sum.budget_frees = now() + seconds(5);
   }
   return sum;
@@ -92,30 +98,37 @@ void PgStore::set_aside(const PassStart& pass, const Tracked& tracked, Verdict v
   quarantine(pass, tracked, verdict, dump(evidence));
 }
 
-void PgStore::note_locked(const Texts& keys) {
-  transactions_.run("noting locked rows", [&] {
-    ours([&] {
-      query("UPDATE reconciler.episode SET write_locked = $3 WHERE binding_id = $1 AND session_id = ANY($2)",
-            {Param::integer(b_.binding.id), Param::texts(keys), Param::time(now())});
-    });
-  });
+// Inside a transaction, as the extension's owner.
+void PgStore::note_locked(const Keys& keys, Time at) {
+  query("UPDATE reconciler.episode SET write_locked = $3 WHERE binding_id = $1 AND session_id = ANY($2)",
+        {Param::integer(b_.binding.id), Param::texts(keys), Param::time(at)});
 }
 
 Store::Finished PgStore::finish_once(const PassStart& pass, const std::vector<const Closing*>& closings, Budget budget) {
   for (;;) {
     try {
-      return transactions_.run("closing sessions", [&] { return close_in_transaction(pass, closings, budget); });
+      const Finished done = transactions_.run("closing sessions", [&] { return close_in_transaction(pass, closings, budget); });
+      if (budget == Budget::inferred && done.closed > 0) say_progress(done.closed);
+      return done;
     } catch (const HeldMeanwhile&) {
     }
   }
+}
+
+// To who watches a mass repair that reset_brake() let through.
+void PgStore::say_progress(std::int64_t closed) {
+  if (!by_allowance_ || transactions_.mode() != TransactionMode::procedure) return;
+  notice(b_.binding.name + ": " + std::to_string(closed) + " more closed, " + std::to_string(allowance_left_) + " left of those that reset_brake() let through");
 }
 
 // Theirs where they still are what the verdict rested on, then event, counters and budget.
 Store::Finished PgStore::close_in_transaction(const PassStart& pass, const std::vector<const Closing*>& closings, Budget budget) {
   Finished done;
   const Time at = now();
-  const std::vector<const Closing*> wanted = allowed_now(pass, closings, budget, at, done);
+  std::vector<const Closing*> wanted = allowed_now(pass, closings, budget, at, done);
   if (wanted.empty()) return done;
+  const std::int64_t granted = static_cast<std::int64_t>(wanted.size());
+  const Texts locked = leave_what_application_locks(wanted);
   const std::map<std::string, Image> images = theirs([&] { return write_theirs(pass, wanted, at); });
   std::vector<const Closing*> closed;
   std::vector<std::optional<std::string>> keys;
@@ -137,12 +150,32 @@ Store::Finished PgStore::close_in_transaction(const PassStart& pass, const std::
     for (const Closing* closing : closed)
       ++counts[{closing->verdict.action == Action::finalize ? "reconciler_finalized_total" : "reconciler_forced_total", closing->verdict.reason}];
     for (const auto& [what, n] : counts) count(b_.binding.id, what.first, what.second, n);
-    give_back(static_cast<std::int64_t>(wanted.size() - closed.size()), budget, at);
+    give_back(granted - static_cast<std::int64_t>(closed.size()), budget, at);
+    if (!locked.empty()) note_locked(locked, at);
     write_events(b_, pass.by_operator() ? std::nullopt : std::optional(pass.pass_id), at, actor_, events);
   });
   done.closed = static_cast<std::int64_t>(closed.size());
-  done.skipped = static_cast<std::int64_t>(wanted.size() - closed.size());
+  done.skipped = granted - done.closed;
+  if (!locked.empty()) done.budget_frees = at + seconds(5);
   return done;
+}
+
+// Sessions that the application is at work on by its own convention are left to the next pass; the others are ours until the
+// transaction ends. A person waits.
+PgStore::Keys PgStore::leave_what_application_locks(std::vector<const Closing*>& wanted) {
+  Keys locked;
+  if (!b_.mapping.locks_like_application) return locked;
+  Keys keys;
+  for (const Closing* closing : wanted) keys.push_back(closing->tracked->session.key);
+  std::set<std::string> ours_now;
+  const Rows rows = theirs([&] { return query_batch(Statements::lock_like_application(transactions_.mode() == TransactionMode::caller), {Param::texts(keys)}); });
+  for (Rows::Row row : rows) ours_now.insert(row.text("key"));
+  std::erase_if(wanted, [&](const Closing* closing) {
+    const bool free = ours_now.contains(closing->tracked->session.key);
+    if (!free) locked.push_back(closing->tracked->session.key);
+    return !free;
+  });
+  return locked;
 }
 
 // What mode, pause, graces, holds and the budget let through, in the order of the keys: every pass locks rows so.
@@ -168,27 +201,17 @@ std::vector<const Closing*> PgStore::allowed_now(const PassStart& pass, const st
   });
 }
 
-// Inside the block of the table's owner: the rows and the application's audit. Images of what was closed, by key.
+// Inside the block of the table's owner: the rows, those that hang on them, and the application's audit. Images of what was
+// closed, by key.
 std::map<std::string, PgStore::Image> PgStore::write_theirs(const PassStart& pass, const std::vector<const Closing*>& wanted, Time at) {
-  Texts keys, states, agents, runtimes, created, becomes, reasons;
-  std::vector<std::optional<Time>> quiet_since;
-  std::vector<Texts> routes(b_.mapping.sessions.route.size());
-  for (const Closing* closing : wanted) {
-    const Session& s = closing->tracked->session;
-    keys.push_back(s.key), states.push_back(s.state), agents.push_back(s.agent), runtimes.push_back(s.runtime), created.push_back(s.created);
-    becomes.push_back(closing->verdict.becomes), reasons.push_back(closing->verdict.reason);
-    quiet_since.push_back(closing->verdict.quiet_since);
-    for (std::size_t i = 0; i < routes.size(); ++i) routes[i].push_back(s.route[i]);
-  }
-  std::vector<Param> params{Param::texts(keys), Param::texts(states), Param::texts(agents), Param::texts(runtimes), Param::texts(created),
-                            Param::texts(becomes), Param::texts(reasons), Param::time(at), Param::times(quiet_since)};
-  for (const Texts& route : routes) params.push_back(Param::texts(route));
+  std::map<const Repair*, std::vector<const Closing*>> by_repair;  // nearly always one
+  for (const Closing* closing : wanted) by_repair[&repair_of(*closing)].push_back(closing);
   std::map<std::string, Image> images;
-  const bool alone = std::any_of(wanted.begin(), wanted.end(), [](const Closing* closing) { return closing->verdict.rule == runtime_gone; });
-  const Rows rows = query_batch(sql_.close(alone), std::span<const Param>(params));
-  for (Rows::Row row : rows)
-    if (!images.emplace(row.text("key"), Image{row.jsonb("before"), row.jsonb("after")}).second) throw two_rows();
-  if (rows.affected() != images.size()) throw two_rows();
+  for (const auto& [repair, closings] : by_repair) {
+    std::map<std::string, Image> written = write_rows(*repair, closings, at);
+    for (const Step& step : repair->steps) take_step(step, closings, written, at);
+    images.merge(written);
+  }
   std::vector<Change> changes;
   for (const Closing* closing : wanted) {
     const Verdict& v = closing->verdict;
@@ -197,6 +220,50 @@ std::map<std::string, PgStore::Image> PgStore::write_theirs(const PassStart& pas
   }
   write_audit(b_.mapping, changes, at);
   return images;
+}
+
+// What its policy says of an end that it writes itself.
+const Repair& PgStore::repair_of(const Closing& closing) const {
+  static const Repair none;
+  const std::string& state = closing.tracked->session.state;
+  const auto found = b_.mapping.repairs.find(state);
+  const Policy* policy = b_.binding.policy(state);
+  return found != b_.mapping.repairs.end() && policy && closing.verdict.becomes == policy->becomes ? found->second : none;
+}
+
+std::map<std::string, PgStore::Image> PgStore::write_rows(const Repair& repair, const std::vector<const Closing*>& closings, Time at) {
+  Texts keys, states, agents, runtimes, created, becomes, reasons, versions;
+  std::vector<std::optional<Time>> quiet_since, idle_since;
+  std::vector<Texts> routes(b_.mapping.sessions.route.size());
+  for (const Closing* closing : closings) {
+    const Session& s = closing->tracked->session;
+    keys.push_back(s.key), states.push_back(s.state), agents.push_back(s.agent), runtimes.push_back(s.runtime), created.push_back(s.created);
+    becomes.push_back(closing->verdict.becomes), reasons.push_back(closing->verdict.reason);
+    quiet_since.push_back(closing->verdict.quiet_since), idle_since.push_back(closing->verdict.idle_since), versions.push_back(s.version);
+    for (std::size_t i = 0; i < routes.size(); ++i) routes[i].push_back(s.route[i]);
+  }
+  std::vector<Param> params{Param::texts(keys), Param::texts(states), Param::texts(agents), Param::texts(runtimes), Param::texts(created),
+                            Param::texts(becomes), Param::texts(reasons), Param::time(at), Param::times(quiet_since), Param::times(idle_since), Param::texts(versions)};
+  for (const Texts& route : routes) params.push_back(Param::texts(route));
+  std::map<std::string, Image> images;
+  const bool alone = std::any_of(closings.begin(), closings.end(), [](const Closing* closing) { return closing->verdict.rule == runtime_gone; });
+  const Rows rows = query_batch(sql_.close(repair, alone), std::span<const Param>(params));
+  for (Rows::Row row : rows)
+    if (!images.emplace(row.text("key"), Image{row.jsonb("before"), row.jsonb("after")}).second) throw two_rows();
+  if (rows.affected() != images.size()) throw two_rows();
+  return images;
+}
+
+// Of the sessions that were written only.
+void PgStore::take_step(const Step& step, const std::vector<const Closing*>& closings, std::map<std::string, Image>& written, Time at) {
+  Texts keys, runtimes;
+  for (const Closing* closing : closings)
+    if (written.contains(closing->tracked->session.key)) keys.push_back(closing->tracked->session.key), runtimes.push_back(closing->tracked->session.runtime);
+  if (keys.empty()) return;
+  for (Rows::Row row : query_batch(sql_.step(step), {Param::texts(keys), Param::texts(runtimes), Param::time(at)})) {
+    std::string& related = written.at(row.text("key")).related;
+    related += (related.empty() ? "" : ", ") + row.text("change");
+  }
 }
 
 std::vector<Event> PgStore::closing_events(const std::vector<const Closing*>& wanted, const std::map<std::string, Image>& images) {
@@ -210,7 +277,7 @@ std::vector<Event> PgStore::closing_events(const std::vector<const Closing*>& wa
     if (const auto image = images.find(s.key); image == images.end())
       event.kind = "skipped", event.to_state.reset();
     else
-      event.before = image->second.before, event.after = image->second.after;
+      event.before = image->second.before, event.after = image->second.after, event.evidence = with_list(closing->evidence, "related", image->second.related);
     events.push_back(std::move(event));
   }
   return events;

@@ -3,6 +3,7 @@
 #include "core/json.hpp"
 #include "postgres/audit.hpp"
 #include "postgres/pool_agents.hpp"
+#include "postgres/put_back.hpp"
 #include "postgres/store.hpp"
 
 namespace reconciler {
@@ -96,29 +97,33 @@ void PgStore::settle_accepted(const PassStart& pass, const std::vector<const Att
 void PgStore::settle_late(const PassStart& pass, const Tracked& tracked, SessionAnswer answer) {
   transactions_.run("settling what is owed", [&] {
     const Param binding = Param::integer(b_.binding.id), session = Param::text(tracked.session.key);
-    Jsonb before, after;
-    std::string was;
+    Jsonb after;
+    std::string was, before_text, after_text, related;
     const bool due = ours([&] {
       if (!still_allowed(false) || query("SELECT 1 FROM reconciler.episode WHERE binding_id = $1 AND session_id = $2 AND owed = 'readopt' FOR UPDATE", {binding, session}).empty()) return false;
-      const Rows rows = query("SELECT before, after, from_state FROM reconciler.event"
+      const Rows rows = query("SELECT after, from_state, before::text AS before_text, after::text AS after_text, (evidence->'related')::text AS related FROM reconciler.event"
                               " WHERE session_id = $1 AND schema_name = $2 AND table_name = $3 AND kind IN ('force', 'finalize') ORDER BY id DESC LIMIT 1",
                               {session, Param::text(b_.schema), Param::text(b_.table)});
       if (rows.empty()) return answer == SessionAnswer::gone;  // its event has left by retention
-      before = rows[0].maybe_jsonb("before").value_or(Jsonb{}), after = rows[0].maybe_jsonb("after").value_or(Jsonb{}), was = rows[0].maybe_text("from_state").value_or("");
+      after = rows[0].maybe_jsonb("after").value_or(Jsonb{}), was = rows[0].maybe_text("from_state").value_or("");
+      before_text = rows[0].maybe_text("before_text").value_or("{}"), after_text = rows[0].maybe_text("after_text").value_or("{}"), related = rows[0].maybe_text("related").value_or("[]");
       return true;
     });
     if (!due) return;
     std::string outcome = answer == SessionAnswer::gone ? "session gone" : "changed meanwhile";
     std::optional<Jsonb> put_back;
-    if (answer != SessionAnswer::gone) {
-      const Rows rows = theirs([&] {
-        Rows written = query(sql_.undo(), {session, Param::jsonb(before), Param::jsonb(after)});
-        if (written.size() == 1)
-          write_audit(b_.mapping, {{tracked.session.key, "readopt", "late_agent", "readopted", pass.pass_id, after, written[0].jsonb("after")}}, now());
-        return written;
-      });
-      if (rows.size() == 1) outcome = "readopted", put_back = rows[0].jsonb("after");
-    }
+    if (answer != SessionAnswer::gone) try {
+        put_back = Transactions::subtransaction([&] {
+          return theirs([&] {
+            put_back_related(related);
+            Jsonb written = put_back_session(b_.mapping, before_text, after_text);
+            write_audit(b_.mapping, {{tracked.session.key, "readopt", "late_agent", "readopted", pass.pass_id, after, written}}, now());
+            return written;
+          });
+        });
+        outcome = "readopted";
+      } catch (const ChangedSince&) {
+      }
     Event event = late_report(tracked, outcome);
     if (put_back) event.to_state = was, event.before = after, event.after = put_back;
     ours([&] {

@@ -125,6 +125,7 @@ std::map<std::string, std::string> PgStore::runtimes_judged(bool by_session) {
         more = static_cast<std::int64_t>(rows.size()) == page;
         if (more) after = rows[rows.size() - 1].text("key");
       }
+      if (!by_session) add_orphans(judged);
       return judged;
     });
   });

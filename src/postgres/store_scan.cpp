@@ -17,6 +17,7 @@ Session read_session(Rows::Row row, std::size_t route) {
   s.entered = row.maybe_time("entered"), s.sign = row.maybe_time("sign");
   s.backend = row.maybe_text("backend");
   if (s.backend && s.backend->empty()) s.backend.reset();
+  s.version = row.maybe_text("version"), s.asked = row.maybe_time("asked");
   for (std::size_t i = 0; i < route; ++i) s.route.push_back(row.maybe_text(static_cast<int>(Statements::session_columns + i)));
   return s;
 }

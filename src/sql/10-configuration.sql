@@ -67,6 +67,9 @@ CREATE TABLE reconciler.binding (
   guard_terminal      boolean NOT NULL DEFAULT false,
   pools               boolean NOT NULL DEFAULT false,
   backend             text CHECK (backend <> ''),
+  -- repair
+  advisory_lock       text CHECK (advisory_lock IN ('hashtext')),
+  guard_suspended     boolean NOT NULL DEFAULT false,
   CONSTRAINT paused_by_somebody CHECK ((paused_at IS NULL) = (paused_by IS NULL))
 );
 COMMENT ON TABLE reconciler.binding IS 'Attached sessions tables: mapping, hub, mode and limits. Written by attach_sessions(), edited by a DBA.';
@@ -78,8 +81,8 @@ COMMENT ON COLUMN reconciler.binding.preset IS 'Preset that the defaults came fr
 COMMENT ON COLUMN reconciler.binding.hub IS 'Hub to ask; NULL: none, evidence is unknown.';
 COMMENT ON COLUMN reconciler.binding.mode IS 'observe: nothing is sent or written; enforce; off: not looked at; broken: set by the pass, mode_reason says why.';
 COMMENT ON COLUMN reconciler.binding.mode_reason IS 'Why it is in this mode.';
-COMMENT ON COLUMN reconciler.binding.columns IS 'Which column is what: key, state, agent, runtime, created, entered, updated, reason, closed, pool, platform, region, backend, route and signs (lists).';
-COMMENT ON COLUMN reconciler.binding.related IS 'Related tables and their columns: agents, commands, audit, connections.';
+COMMENT ON COLUMN reconciler.binding.columns IS 'Which column is what: key, state, agent, runtime, created, entered, updated, reason, closed, pool, platform, region, backend, version, route and signs (lists).';
+COMMENT ON COLUMN reconciler.binding.related IS 'Related tables and their columns: agents, commands, audit, connections, executions.';
 COMMENT ON COLUMN reconciler.binding.leftover IS 'What a forced session may leave behind: templates for resources, cleanup, user_data.';
 COMMENT ON COLUMN reconciler.binding.terminal_states IS 'States in which a session has ended.';
 COMMENT ON COLUMN reconciler.binding.time_zone IS 'Zone in which the application writes columns of type timestamp without time zone.';
@@ -108,6 +111,8 @@ COMMENT ON COLUMN reconciler.binding.replacement_grace IS 'Nothing is inferred o
 COMMENT ON COLUMN reconciler.binding.guard_terminal IS 'A trigger on the table keeps sessions closed that we closed; off: none. Made and removed as this is written.';
 COMMENT ON COLUMN reconciler.binding.pools IS 'Its sessions belong to pools of agents: another agent of the pool takes over from one that is gone. Turned on by migrate_to_pools().';
 COMMENT ON COLUMN reconciler.binding.backend IS 'Backend in which the runtimes of its sessions are, where no column says so; NULL: in any that is declared.';
+COMMENT ON COLUMN reconciler.binding.advisory_lock IS 'How the application locks a session that it works on: hashtext: by the advisory lock hashtext(key). A close takes the same one, and leaves to the next pass what the application has locked. NULL: by nothing but its row.';
+COMMENT ON COLUMN reconciler.binding.guard_suspended IS 'A trigger on the table: a session that is suspended where nothing can pause ends instead, as the policy of suspended has it. Off: none. Made and removed as this is written.';
 -- What a person reads who broke one: see reconciler.check_row().
 COMMENT ON CONSTRAINT time_zone_is_known ON reconciler.binding IS 'Names are in the view pg_timezone_names, for instance Europe/Berlin.';
 COMMENT ON CONSTRAINT paused_by_somebody ON reconciler.binding IS 'pause_reconciler() and unpause_reconciler() write both.';
@@ -138,6 +143,9 @@ CREATE TABLE reconciler.policy (
   acknowledged_timeout interval NOT NULL DEFAULT '10 min' CHECK (acknowledged_timeout BETWEEN '0' AND '365 days'),
   late_return       text NOT NULL DEFAULT 'keep_terminated' CHECK (late_return IN ('keep_terminated', 'readopt')),
   judged_by         text NOT NULL DEFAULT 'agent' CHECK (judged_by IN ('agent', 'runtime', 'row')),
+  -- repair
+  sets              jsonb NOT NULL DEFAULT '{}',
+  steps             jsonb NOT NULL DEFAULT '[]',
   PRIMARY KEY (binding_id, state),
   CONSTRAINT becomes_another_state CHECK (becomes <> state),
   CONSTRAINT force_not_before_stuck CHECK (gone_after >= stuck_after),
@@ -174,6 +182,8 @@ COMMENT ON COLUMN reconciler.policy.completed_becomes IS 'State that is written 
 COMMENT ON COLUMN reconciler.policy.acknowledged_timeout IS 'A start that its agent acknowledged so long ago has failed.';
 COMMENT ON COLUMN reconciler.policy.late_return IS 'A session that was closed because its agent was gone, and the agent comes back: keep_terminated sends it a stop; readopt puts the session back if the hub says that it still runs, as far as its profile can ask.';
 COMMENT ON COLUMN reconciler.policy.judged_by IS 'Whose absence closes: agent; runtime: of what the session runs in, whatever its agent does; row: nobody is asked, what stands in the database is proof enough.';
+COMMENT ON COLUMN reconciler.policy.sets IS 'Further columns of the session''s row that are written with becomes: an object of names, each null, a text, or {"now": true}.';
+COMMENT ON COLUMN reconciler.policy.steps IS 'Rows of other tables that are written in the same transaction: a list of objects with table, match (columns that hold the session''s key or runtime), where (columns, and the values that they must have) and set (as in sets).';
 COMMENT ON CONSTRAINT becomes_another_state ON reconciler.policy IS 'Let becomes be the state in which such a session has ended.';
 COMMENT ON CONSTRAINT force_not_before_stuck ON reconciler.policy IS 'Make gone_after at least as long as stuck_after: a session would else be closed before it is stuck.';
 COMMENT ON CONSTRAINT retry_cap_not_below_base ON reconciler.policy IS 'Make retry_cap at least as long as retry_base.';

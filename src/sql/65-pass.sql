@@ -53,6 +53,12 @@ REVOKE ALL ON FUNCTION request_termination(text, text, regclass) FROM PUBLIC;
 COMMENT ON FUNCTION request_termination(text, text, regclass) IS
   'Sets the state that the application''s own delete sets (terminating) and wakes the worker, which stops the session. Returns requested. Errors: unknown session (P0002), terminal or already terminating, or a copy whose identity is not confirmed (55000).';
 
+CREATE FUNCTION resume_or_respawn(session_id text, sessions regclass DEFAULT NULL) RETURNS TABLE (outcome text, detail text)
+  LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_resume_or_respawn';
+REVOKE ALL ON FUNCTION resume_or_respawn(text, regclass) FROM PUBLIC;
+COMMENT ON FUNCTION resume_or_respawn(text, regclass) IS
+  'What a user who wants a session back is to be told, by the evidence on record. respawn_requested: its runtime is gone, in two looks, and given up at once: the row is written as its policy ends it, with an event respawn, so that the application starts a new one; so is it said to everybody who calls again. already_running: its runtime is there. refused: why is in detail. sessions: the attached table; NULL: the only one. Errors: unknown session (P0002), or a copy whose identity is not confirmed (55000).';
+
 CREATE FUNCTION force_terminate_session(session_id text, reason text, sessions regclass DEFAULT NULL) RETURNS text
   LANGUAGE c SET search_path = pg_catalog, pg_temp AS 'MODULE_PATHNAME', 'reconciler_sql_force_terminate_session';
 REVOKE ALL ON FUNCTION force_terminate_session(text, text, regclass) FROM PUBLIC;

@@ -182,6 +182,29 @@ COMMENT ON FUNCTION reconciler.check_mapping() IS 'Raises what would break the n
 CREATE TRIGGER checked_mapping AFTER UPDATE OF columns, related, leftover ON reconciler.binding
   FOR EACH ROW WHEN (OLD.columns <> NEW.columns OR OLD.related <> NEW.related OR OLD.leftover <> NEW.leftover) EXECUTE FUNCTION reconciler.check_mapping();
 
+-- What a policy lets a close write besides the state is written with the rights of the table's owner.
+CREATE FUNCTION reconciler.check_repair() RETURNS trigger
+  LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  attached regclass;
+  owner name;
+BEGIN
+  SELECT c.oid, pg_get_userbyid(c.relowner) INTO attached, owner FROM reconciler.binding AS b JOIN pg_class AS c ON c.oid = b.sessions WHERE b.binding_id = NEW.binding_id;
+  IF NOT FOUND THEN
+    RETURN NULL;  -- a table that has vanished
+  END IF;
+  IF NOT pg_has_role(reconciler.acting_role(), owner, 'USAGE') THEN
+    RAISE EXCEPTION 'must be owner of table %', attached USING ERRCODE = 'insufficient_privilege',
+      DETAIL = 'The sets and steps of a policy are written with its rights.', HINT = format('Its owner is %I; a superuser may change the policies of any table.', owner);
+  END IF;
+  PERFORM reconciler.check_binding(NEW.binding_id);
+  RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION reconciler.check_repair() FROM PUBLIC;
+COMMENT ON FUNCTION reconciler.check_repair() IS 'Refuses sets and steps of a policy that no close could write (22023, 42703, 55000), and those for somebody else''s table (42501).';
+CREATE TRIGGER checked_repair AFTER INSERT OR UPDATE OF sets, steps ON reconciler.policy
+  FOR EACH ROW WHEN (NEW.sets <> '{}' OR NEW.steps <> '[]') EXECUTE FUNCTION reconciler.check_repair();
+
 -- A hub profile that can't be used would end every pass. What a dump brings along is believed, and found by preflight().
 CREATE FUNCTION reconciler.check_hub_profile() RETURNS trigger
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -22,7 +22,7 @@ CREATE FUNCTION reconciler.closing(about reconciler.binding, key text) RETURNS r
   SELECT moved FROM (
     SELECT e AS moved, e.to_state FROM reconciler.event AS e
       WHERE e.session_id = key AND (e.schema_name, e.table_name) = (about.schema_name, about.table_name)
-        AND e.kind IN ('force', 'finalize', 'undo', 'late_report', 'guard', 'would_guard') AND e.to_state IS NOT NULL
+        AND e.kind IN ('force', 'finalize', 'respawn', 'undo', 'late_report', 'guard', 'would_guard') AND e.to_state IS NOT NULL
       ORDER BY e.id DESC LIMIT 1) AS newest
     WHERE to_state = ANY (about.terminal_states)
 $$;

@@ -10,7 +10,7 @@ CREATE FUNCTION reconciler.level_of(OUT function_name text, OUT level text) RETU
     -- acts, within what policies and brakes allow
     ('reconcile', 'operator'), ('probe_hub', 'operator'), ('collect_garbage', 'operator'), ('pause_reconciler', 'operator'), ('unpause_reconciler', 'operator'),
     ('hold_session', 'operator'), ('release_session', 'operator'), ('retry_session', 'operator'),
-    ('request_termination', 'operator'), ('undo_event', 'operator'), ('accept_inventory', 'operator'), ('undo_pass', 'operator'), ('assign_session', 'operator'), ('drain_agent', 'operator'), ('undrain_agent', 'operator'), ('rebalance_pool', 'operator'),
+    ('request_termination', 'operator'), ('resume_or_respawn', 'operator'), ('undo_event', 'operator'), ('accept_inventory', 'operator'), ('undo_pass', 'operator'), ('assign_session', 'operator'), ('drain_agent', 'operator'), ('undrain_agent', 'operator'), ('rebalance_pool', 'operator'),
     -- sets up, and acts past policies and brakes
     ('attach_sessions', 'admin'), ('detach_sessions', 'admin'), ('create_control_plane', 'admin'), ('set_hub', 'admin'), ('set_cluster', 'admin'), ('reset_cluster_brake', 'admin'),
     ('set_mode', 'admin'), ('reset_brake', 'admin'), ('force_terminate_session', 'admin'), ('confirm_identity', 'admin'),
@@ -24,7 +24,7 @@ CREATE FUNCTION reconciler.level_of(OUT function_name text, OUT level text) RETU
     ('reconciler_grant', 'owner'), ('reconciler_revoke', 'owner'),
     ('reconciler.level_of', 'owner'), ('reconciler.granted_functions', 'owner'), ('reconciler.grantee', 'owner'), ('reconciler.grant_tables', 'owner'),
     ('reconciler.event_is_append_only', 'owner'), ('reconciler.configuration_changed', 'owner'), ('reconciler.own_change', 'owner'), ('reconciler.refuse_credentials_in_urls', 'owner'),
-    ('reconciler.check_row', 'owner'), ('reconciler.check_terminal_states', 'owner'), ('reconciler.trust_dump', 'owner'), ('reconciler.check_mapping', 'owner'), ('reconciler.check_hub_profile', 'owner'),
+    ('reconciler.check_row', 'owner'), ('reconciler.check_terminal_states', 'owner'), ('reconciler.trust_dump', 'owner'), ('reconciler.check_mapping', 'owner'), ('reconciler.check_hub_profile', 'owner'), ('reconciler.check_repair', 'owner'), ('reconciler.suspended_as', 'owner'), ('reconciler.guard_suspended', 'owner'), ('reconciler.set_suspend_guard', 'owner'), ('reconciler.suspend_guard_changed', 'owner'),
     ('reconciler.plain_text', 'owner'), ('reconciler.closing', 'owner'), ('reconciler.guard', 'owner'), ('reconciler.guard_terminal', 'owner'), ('reconciler.set_guard', 'owner'), ('reconciler.guard_changed', 'owner'),
     ('reconciler.clock', 'owner'), ('reconciler.acting_role', 'owner'), ('reconciler.library_version', 'owner'),
     ('reconciler.one_binding', 'owner'), ('reconciler.bindings', 'owner'), ('reconciler.check_binding', 'owner'), ('reconciler.check_profile', 'owner'),

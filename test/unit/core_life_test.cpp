@@ -56,6 +56,33 @@ TEST(Life, ASignFromTheFutureIsOneOfNow) {
   EXPECT_EQ(w.verdict().action, Action::force);
 }
 
+TEST(Life, WhatWasJustAskedMayBringAnotherRuntime) {
+  World w = orphan();
+  w.session.asked = ago(seconds(120) - tick);
+  const Verdict v = w.verdict();
+  EXPECT_EQ(v.action, Action::wait);
+  EXPECT_EQ(v.next_action, Action::force);
+  EXPECT_EQ(v.blocked_by, Blocked::replacement_grace);
+  EXPECT_EQ(v.due, noon + tick);
+  w.session.asked = ago(seconds(120));
+  EXPECT_EQ(w.verdict().action, Action::force);
+  EXPECT_EQ(w.verdict().idle_since, ago(seconds(120))) << "the write compares it again";
+}
+
+TEST(Life, WhatIsAskedHasNoCeilingButWhatLiesFarAheadHas) {
+  World w = orphan(hours(5));
+  w.session.asked = ago(seconds(5));
+  EXPECT_EQ(w.verdict().blocked_by, Blocked::replacement_grace) << "however long its runtime is gone";
+  w.session.asked = noon + seconds(120);
+  EXPECT_EQ(w.verdict().blocked_by, Blocked::replacement_grace) << "a clock that is a little ahead";
+  w.session.asked = noon + seconds(120) + tick;
+  EXPECT_EQ(w.verdict().action, Action::force) << "no time of this clock";
+  EXPECT_EQ(w.verdict().idle_since, std::nullopt) << "and not compared, or it would never be written";
+  w = orphan(minutes(30) - tick);
+  w.session.asked = noon + hours(24);
+  EXPECT_EQ(w.verdict().blocked_by, Blocked::replacement_grace);
+}
+
 TEST(Life, HoldsBackEveryKindOfInference) {
   World none;
   none.session.agent.reset();
