@@ -12,6 +12,7 @@ inline constexpr int most_siblings = 3;
 struct PoolFacts {
   std::string name;                      // for people
   bool runtimes_outlive_agents = false;  // what its sessions run in lives on without their agent
+  bool cleans_by_resource = false;       // any of its agents can remove what a session of another one ran in, by the resource's own id
   bool emptied = false;                  // the session's agent is being drained, and its sessions are to leave it
   std::optional<std::string> taker;      // the least loaded other agent that is there and takes sessions
   std::string none_because;              // where there is none: why
