@@ -36,6 +36,8 @@ Answer late_agent(const Facts& f, std::string* why) {
   Verdict verdict;
   verdict.action = Action::retry;
   verdict.to_agent = other.value_or("");
+  // It never had the session, so a stop would tell it nothing.
+  if (other && f.pool->cleans_by_resource && f.session.runtime && !f.session.runtime->empty()) verdict.sends = "cleanup_resource";
   verdict.text = cat({owed, "; ", other ? cat({"agent ", in_quotes(*other), " of its pool"}) : agent_name(f), " is there"});
   return verdict;
 }

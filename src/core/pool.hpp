@@ -15,6 +15,7 @@ struct PlannedMove { std::string to_agent, actor; };
 struct PoolFacts {
   std::string name;                      // for people
   bool runtimes_outlive_agents = false;  // what its sessions run in lives on without their agent
+  bool cleans_by_resource = false;       // any of its agents can remove what a session of another one ran in, by the resource's own id
   bool emptied = false;                  // the session's agent is being drained, and its sessions are to leave it
   std::optional<std::string> taker;      // the least loaded other agent that is there and takes it
   bool full = false;                     // where there is none: others are there, and have no room

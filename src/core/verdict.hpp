@@ -56,7 +56,8 @@ struct Verdict {
   std::optional<Time> idle_since;      // force: … and nothing was asked of the session after this
   Owed owes = Owed::nothing;           // finalize, force: what is to be done once its agent is there
   std::string to_agent;                // reassign: who gets it; retry: who gets the command, '' = its own agent
-  std::string sends;                   // reassign: the command that goes with it, and has to be accepted first; '' = none
+  std::string sends;                   // reassign: the command that goes with it, and has to be accepted first; retry: another
+                                       // than the state's own; '' = none
   std::string text;                    // one sentence for people
 };
 

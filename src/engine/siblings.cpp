@@ -38,7 +38,7 @@ void Siblings::consider(const std::vector<Tracked>& batch, bool may_ask) {
     if (found == pools.end()) continue;
     const Pooled& pool = found->second;
     auto& [facts, choice] = considered_[tracked->session.key];
-    facts.name = pool.name, facts.runtimes_outlive_agents = pool.runtimes_outlive_agents, facts.emptied = tracked->leaves;
+    facts.name = pool.name, facts.runtimes_outlive_agents = pool.runtimes_outlive_agents, facts.cleans_by_resource = pool.cleans_by_resource, facts.emptied = tracked->leaves;
     choice = &choice_of(pool.id, may_ask);
   }
 }

@@ -84,6 +84,7 @@ struct Pooled {
   int id = 0;
   std::string name;
   bool runtimes_outlive_agents = false;
+  bool cleans_by_resource = false;
 };
 
 // An agent that takes sessions, as the registry has it.

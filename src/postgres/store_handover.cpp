@@ -20,8 +20,11 @@ std::map<std::string, Pooled> PgStore::pools_of(const std::vector<const Tracked*
     const std::map<std::string, int> ids = reconciler::pools_of(b_, keys);
     std::map<int, Pooled> known;
     ours([&] {
-      for (Rows::Row row : query("SELECT pool_id, concat_ws('/', nullif(platform, ''), nullif(region, ''), name) AS name, runtimes_outlive_agents FROM reconciler.agent_pool"))
-        known[static_cast<int>(row.integer("pool_id"))] = {static_cast<int>(row.integer("pool_id")), row.text("name"), row.boolean("runtimes_outlive_agents")};
+      for (Rows::Row row : query("SELECT pool_id, concat_ws('/', nullif(platform, ''), nullif(region, ''), name) AS name, runtimes_outlive_agents,"
+                                 // A container can be removed by its id alone, where the hub passes that on.
+                                 " lower(platform) = 'docker' AND EXISTS (SELECT FROM reconciler.hub h JOIN reconciler.hub_profile p ON p.name = h.profile WHERE h.name = $1"
+                                 "   AND (p.definition @> '{\"pull\": true}' OR p.definition->>'send' LIKE '%{platform_resource_id}%')) AS by_resource FROM reconciler.agent_pool", {Param::text(b_.binding.hub)}))
+        known[static_cast<int>(row.integer("pool_id"))] = {static_cast<int>(row.integer("pool_id")), row.text("name"), row.boolean("runtimes_outlive_agents"), row.boolean("by_resource")};
     });
     std::map<std::string, Pooled> pools;
     for (const auto& [key, id] : ids) pools[key] = known.at(id);

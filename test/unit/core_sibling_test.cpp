@@ -229,3 +229,18 @@ TEST(Owed, AStopThatIsOwedGoesToAnotherAgentOnceItsOwnIsGone) {
   w.present();
   EXPECT_EQ(w.verdict().to_agent, "") << "its own is back";
 }
+
+TEST(Owed, WhereAnyAgentCanItRemovesTheResourceItself) {
+  World w = lost();
+  w.session.state = "terminated", w.terminal = true, w.policy.reset();
+  w.episode.owed = Owed::stop;
+  w.session.runtime = "container-1";
+  EXPECT_EQ(w.verdict().sends, "") << "on this platform a stop will do";
+  w.pool->cleans_by_resource = true;
+  EXPECT_EQ(w.verdict().sends, "cleanup_resource");
+  w.session.runtime.reset();
+  EXPECT_EQ(w.verdict().sends, "") << "which one is not known";
+  w.session.runtime = "container-1";
+  w.present();
+  EXPECT_EQ(w.verdict().sends, "") << "its own agent has the session";
+}
