@@ -610,12 +610,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION reconciler.granted_functions(text, boolean) IS 'Functions that a level may call; upwards: those that it and the levels above have more than the level below. Error 22023: no such level.';
 
-    ('reconciler.server_identity', 'owner'), ('reconciler.armed_here', 'owner'), ('reconciler.refuse_copy', 'owner'), ('reconciler.required', 'owner'), ('reconciler.required_reason', 'owner'),
-    ('reconciler.note', 'owner'), ('reconciler.take_inbox', 'owner'), ('reconciler.existing_session', 'owner')
-$$;
-COMMENT ON FUNCTION reconciler.level_of() IS
-  'Level of every function of the extension: viewer, operator, admin, evidence, or owner for those that nobody is granted. Names of the catalog''s functions are with their schema.';
-
 CREATE OR REPLACE FUNCTION reconciler.grant_tables(grantee text, level text, give boolean) RETURNS void
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -630,14 +624,18 @@ BEGIN
   IF level IN ('viewer', 'operator', 'admin') AND (give OR level = 'viewer') THEN
     EXECUTE format(verb, 'SELECT', 'TABLE ' || readable, grantee);
   END IF;
+  IF level = 'evidence' THEN
+    EXECUTE format(verb, 'INSERT', 'TABLE reconciler.evidence_inbox', grantee);
+  END IF;
   IF level = 'admin' OR (NOT give AND level IN ('viewer', 'operator')) THEN
-    EXECUTE format(verb, 'INSERT, UPDATE, DELETE', 'TABLE reconciler.policy', grantee);
+    EXECUTE format(verb, 'INSERT, UPDATE, DELETE', 'TABLE reconciler.policy, reconciler.backend, reconciler.evidence_source', grantee);
     EXECUTE format(verb, 'UPDATE (time_zone, batch_size, observation_spacing, hub_grace, heartbeat_fresh, start_grace, instance_grace,'
-                         ' promotion_grace, sign_fresh_for, sign_ceiling, replacement_grace, brake_floor, brake_share, brake_pace, user_rate_floor, user_rate_share, guard_terminal, pools)', 'TABLE reconciler.binding', grantee);
+                         ' promotion_grace, sign_fresh_for, sign_ceiling, replacement_grace, brake_floor, brake_share, brake_pace, user_rate_floor, user_rate_share, guard_terminal, pools, backend)', 'TABLE reconciler.binding', grantee);
     EXECUTE format(verb, 'UPDATE (connect_timeout, total_timeout, command_spacing, max_in_flight)', 'TABLE reconciler.hub', grantee);
     EXECUTE format(verb, 'UPDATE (mode, collect_every, young, warm_young, grace, absent_spacing, delete_volumes, dry_run)', 'TABLE reconciler.cluster', grantee);
+  END IF;
 END $$;
-COMMENT ON FUNCTION reconciler.grant_tables(text, text, boolean) IS 'The tables of a level: SELECT on all for viewer and above; for admin also policies, limits of bindings, timeouts of hubs, mode and limits of clusters.';
+COMMENT ON FUNCTION reconciler.grant_tables(text, text, boolean) IS 'The tables of a level: SELECT on all for viewer and above; for admin also policies, backends, sources of evidence, limits of bindings, timeouts of hubs, mode and limits of clusters; for evidence INSERT into the inbox.';
 
 COMMENT ON FUNCTION reconciler_grant(text, text) IS
   'Gives a role a level: viewer (look), operator (also pause, hold, retry, undo, reconcile), admin (also attach, hubs, modes, brakes, force; policies and limits by UPDATE), evidence (push evidence, nothing else), or collector (session-reconciler-gc, nothing else). Each of the first three contains the one before. Only the extension''s owner. Errors: no such level (22023), no such role (42704).';
@@ -746,18 +744,6 @@ $$;
 REVOKE ALL ON FUNCTION reconciler_metrics() FROM PUBLIC;
 COMMENT ON FUNCTION reconciler_metrics() IS
   'Metrics of every attached table, one row per sample; each has the label table. Counters are exact and start at attach_sessions(); those that never counted are there as 0. A reason that is neither built in nor in a policy counts as other. Units: seconds.';
-
-  IF level = 'evidence' THEN
-    EXECUTE format(verb, 'INSERT', 'TABLE reconciler.evidence_inbox', grantee);
-  END IF;
-  IF level = 'admin' OR (NOT give AND level IN ('viewer', 'operator')) THEN
-    EXECUTE format(verb, 'INSERT, UPDATE, DELETE', 'TABLE reconciler.policy, reconciler.backend, reconciler.evidence_source', grantee);
-    EXECUTE format(verb, 'UPDATE (time_zone, batch_size, observation_spacing, hub_grace, heartbeat_fresh, start_grace, instance_grace,'
-                         ' promotion_grace, sign_fresh_for, sign_ceiling, replacement_grace, brake_floor, brake_share, brake_pace, user_rate_floor, user_rate_share, guard_terminal, pools, backend)', 'TABLE reconciler.binding', grantee);
-    EXECUTE format(verb, 'UPDATE (connect_timeout, total_timeout, command_spacing, max_in_flight)', 'TABLE reconciler.hub', grantee);
-  END IF;
-END $$;
-COMMENT ON FUNCTION reconciler.grant_tables(text, text, boolean) IS 'The tables of a level: SELECT on all for viewer and above; for admin also policies, backends, sources of evidence, limits of bindings, timeouts of hubs, mode and limits of clusters; for evidence INSERT into the inbox.';
 
 UPDATE reconciler.hub_profile SET definition = $profile${
   "description": "The project's own protocol: authoritative answers, idempotency keys, paged lists.",

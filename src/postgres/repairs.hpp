@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/json.hpp"
@@ -15,6 +16,9 @@ Repair read_repair(const SessionsTable&, const std::string& state, const nlohman
 
 // Throws UserError for values that their columns would refuse. For a binding that loads; as the extension's owner.
 void check_repairs(const Mapping&);
+
+// What the look for rows that hang on no session is counted as, beside those for states: none is served by an index.
+inline constexpr std::string_view look_for_orphans = "rows without a session";
 
 // In words: "agent_thread_id NULL, updated_at now".
 std::string describe(const std::vector<Assignment>&);

@@ -201,6 +201,7 @@ void say_time_zone(Findings& out, const AttachedBinding& b) {
   if (const auto& a = b.mapping.agents) add("agents.", {&a->heartbeat});
   if (const auto& c = b.mapping.commands) add("commands.", {&c->created, &c->sent, &c->acknowledged, &c->completed});
   if (const auto& c = b.mapping.connections; c && c->seen.timestamp) naive.insert("connections." + c->seen.name);
+  if (const auto& e = b.mapping.executions; e && e->created.timestamp) naive.insert("executions." + e->created.name);
   if (naive.empty()) {
     out.push_back({"time zone", "ok", "every mapped time has its own", ""});
     return;
@@ -256,17 +257,16 @@ void say_command_index(Findings& out, const AttachedBinding& b, const TableLook&
                    create_index(commands, "(" + shown(c->created->name) + ") WHERE " + shown(c->action.name) + " = 'stop_session'")});
 }
 
-// Each pass looks for the connections of each session that it scans.
-void say_connection_index(Findings& out, const AttachedBinding& b, const TableLook& table) {
-  const auto& c = b.mapping.connections;
-  const auto oid = c ? table_named(c->qualified, table.schema) : std::nullopt;
+// Each pass looks for the rows of another table that each session which it scans has there, the newest of them.
+void say_index(Findings& out, const TableLook& sessions, const std::string& what, const std::string& qualified, const Column& session, const Column& newest) {
+  const auto oid = table_named(qualified, sessions.schema);
   if (!oid) return;
-  const TableLook connections = look_at(*oid);
-  if (const auto index = index_led_by(*oid, c->session.name))
-    out.push_back({"index connections", "ok", *index, ""});
+  const TableLook table = look_at(*oid);
+  if (const auto index = index_led_by(*oid, session.name))
+    out.push_back({"index " + what, "ok", *index, ""});
   else
-    out.push_back({"index connections", "missing", "no index finds the connections of a session: all of " + connections.qualified + " is read for each session that a pass looks at",
-                   create_index(connections, "(" + shown(c->session.name) + ", " + shown(c->seen.name) + ")")});
+    out.push_back({"index " + what, "missing", "no index finds the " + what + " of a session: all of " + table.qualified + " is read for each session that a pass looks at",
+                   create_index(table, "(" + shown(session.name) + ", " + shown(newest.name) + ")")});
 }
 
 // StreamSpace's own code and the columns that it expects.
@@ -311,7 +311,8 @@ Findings table_findings(const AttachedBinding& b, const TableLook& table) {
   say_indexes(out, b, table);
   say_agent_index(out, b, table);
   say_command_index(out, b, table);
-  say_connection_index(out, b, table);
+  if (const auto& c = b.mapping.connections) say_index(out, table, "connections", c->qualified, c->session, c->seen);
+  if (const auto& e = b.mapping.executions) say_index(out, table, "executions", e->qualified, e->session, e->created);
   say_streamspace(out, b, table);
   return out;
 }

@@ -5,6 +5,7 @@
 #include "core/json.hpp"
 #include "core/sources.hpp"
 #include "core/text.hpp"
+#include "postgres/clock.hpp"
 #include "postgres/repairs.hpp"
 #include "postgres/store.hpp"
 
@@ -47,7 +48,9 @@ void PgStore::add_orphans(std::map<std::string, std::string>& judged) {
 // The next ones whose runtime is gone, in two looks and for long enough. `after`: where the page before ended; empty: that was all.
 // Inside a transaction.
 std::vector<PgStore::Orphan> PgStore::orphans_of(const Step& step, Duration gone_after, Time at, std::optional<std::string>& after) {
+  const Time begun = database_now();
   const Rows rows = theirs([&] { return query(sql_.orphans(step), {Param::text(after), Param::integer(b_.binding.batch_size)}); });
+  scans_[std::string(look_for_orphans)] += database_now() - begun;
   after = static_cast<int>(rows.size()) == b_.binding.batch_size ? std::optional(rows[rows.size() - 1].text("key")) : std::nullopt;
   std::vector<std::string> runtimes;
   for (Rows::Row row : rows) runtimes.push_back(row.text("runtime"));

@@ -2,6 +2,7 @@
 #include "core/json.hpp"
 #include "core/text.hpp"
 #include "postgres/pull_hub.hpp"
+#include "postgres/repairs.hpp"
 #include "postgres/server.hpp"
 #include "postgres/settings.hpp"
 #include "postgres/setup_detect.hpp"
@@ -113,6 +114,7 @@ PassStart PgStore::begin_pass() {
 }
 
 bool PgStore::served(const std::string& state) {
+  if (state == look_for_orphans) return false;
   if (!state.empty()) return index_for_state(b_.mapping.sessions.relation, b_.mapping.sessions.state.name, state).has_value();
   const CommandsTable& c = *b_.mapping.commands;
   const auto table = c.created ? table_named(c.qualified, "") : std::nullopt;

@@ -123,6 +123,7 @@ like($said{version_column}, qr/^ok updated_at /, 'attached: the version is found
 like($said{sign_of_life_columns}, qr/^ok wire_last_seen_at/, '... the sign of life');
 like($said{executions_table}, qr/^ok public\.agent_execution_requests /, '... what is asked of sessions');
 like($said{'policy suspended'}, qr/^ok runtime gone for 00:10:00: gone \(runtime_gone\); sets agent_thread_id NULL, .*; with it rows of "public"\."agent_runtime_assignments": .*state 'released'/, '... and what an end writes is said');
+is($said{'index executions'}, 'ok agent_execution_requests_thread_key_execute_id_key', '... an index that finds them');
 is(scalar(grep { $_->{status} eq 'warn' && $_->{item} ne 'owner' } @said), 0, 'nothing is wrong') or diag(map { "$_->{item}: $_->{detail}\n" } grep { $_->{status} eq 'warn' } @said);
 is($r->one("SELECT count(*) FROM session_coverage() WHERE watched_by NOT IN ('policy', 'terminal')"), 0, 'every state is looked at');
 $r->do("UPDATE reconciler.binding SET brake_pace = 100000");
