@@ -309,3 +309,23 @@ UPDATE reconciler.hub_profile SET definition = $profile${
   }
 }
 $profile$ WHERE name = 'standard';
+
+INSERT INTO reconciler.hub_profile (name, definition, built_in) VALUES ('centaur', $profile${
+  "description": "centaur's Python API, which knows of sessions alone. Asked about one whose runtime is gone it writes state gone into its row itself.",
+  "authoritative": false,
+  "idempotent": false,
+
+  "ask_session": {
+    "method": "GET", "path": "/agent/status?key={session_id}",
+    "platform_resource_id": "/active_assignment/runtime_id",
+    "answers": [
+      {"status": 200, "where": {"/status": "running"}, "means": "running"},
+      {"status": 200, "where": {"/status": "created"}, "means": "running"},
+      {"status": 200, "where": {"/status": "suspended"}, "means": "suspended"},
+      {"status": 200, "where": {"/status": "gone"}, "means": "gone"},
+      {"status": 200, "where": {"/status": "stopped"}, "means": "unclear"},
+      {"status": 200, "where": {"/status": "not_found"}, "means": "unclear"}
+    ]
+  }
+}
+$profile$, true) ON CONFLICT DO NOTHING;
