@@ -24,7 +24,8 @@ TEST(Verdict, TheTableInOrder) {
     names.push_back(rule.name);
     EXPECT_FALSE(rule.title.empty()) << rule.name;
   }
-  EXPECT_EQ(names, (std::vector<std::string_view>{"late_agent", "terminal", "held", "completion_proven", "agent_replaced", "policy_off", "fresh", "sibling_due", "no_agent", "agent_gone",
+  EXPECT_EQ(names, (std::vector<std::string_view>{"late_agent", "terminal", "held", "completion_proven", "agent_replaced", "policy_off", "fresh", "sibling_due",
+                                                  "runtime_shared", "runtime_gone", "runtime_gone_waiting", "runtime_unknown", "runtime_present", "row_alone", "no_agent", "agent_gone",
                                                   "agent_gone_waiting", "start_acknowledged", "command_open", "agent_unknown", "tries_spent", "retry_due", "other_incarnation", "alive"}));
 }
 
@@ -228,6 +229,16 @@ const std::vector<Case> layers{
     {"agent_gone_waiting", [](World& w) { w.gone(minutes(1), 2); }},
     {"agent_gone", [](World& w) { w.gone(minutes(11), 2); }},
     {"no_agent", [](World& w) { w.session.agent.reset(); }},
+    {"row_alone", [](World& w) { w.policy->judged_by = JudgedBy::row; }},
+    {"runtime_present", [](World& w) {
+       w.policy->judged_by = JudgedBy::runtime, w.session.runtime = "pod-1";
+       w.record = w.evidence.value_or(Evidence());
+       w.record->last.presence = Presence::present, w.record->last.at = noon;
+     }},
+    {"runtime_unknown", [](World& w) { w.record->last.presence = Presence::unknown; }},
+    {"runtime_gone_waiting", [](World& w) { w.record->last.presence = Presence::gone, w.record->gone_time = minutes(1); }},
+    {"runtime_gone", [](World& w) { w.record->gone_time = minutes(11), w.record->gone_observations = 2; }},
+    {"runtime_shared", [](World& w) { w.shared = true; }},
     {"sibling_due", [](World& w) { w.in_pool("k8s-2"); }},
     {"fresh", [](World& w) { w.episode.entered = ago(seconds(1)); }},
     {"policy_off", [](World& w) { w.policy->enabled = false; }},
