@@ -978,3 +978,23 @@ CREATE OR REPLACE FUNCTION reconciler.closing(about reconciler.binding, key text
       ORDER BY e.id DESC LIMIT 1) AS newest
     WHERE to_state = ANY (about.terminal_states)
 $$;
+
+INSERT INTO reconciler.hub_profile (name, definition, built_in) VALUES ('centaur', $profile${
+  "description": "centaur's Python API, which knows of sessions alone. Asked about one whose runtime is gone it writes state gone into its row itself.",
+  "authoritative": false,
+  "idempotent": false,
+
+  "ask_session": {
+    "method": "GET", "path": "/agent/status?key={session_id}",
+    "platform_resource_id": "/active_assignment/runtime_id",
+    "answers": [
+      {"status": 200, "where": {"/status": "running"}, "means": "running"},
+      {"status": 200, "where": {"/status": "created"}, "means": "running"},
+      {"status": 200, "where": {"/status": "suspended"}, "means": "suspended"},
+      {"status": 200, "where": {"/status": "gone"}, "means": "gone"},
+      {"status": 200, "where": {"/status": "stopped"}, "means": "unclear"},
+      {"status": 200, "where": {"/status": "not_found"}, "means": "unclear"}
+    ]
+  }
+}
+$profile$, true) ON CONFLICT DO NOTHING;

@@ -1,4 +1,6 @@
 // What is known of agents: the attached agents table, our own records, the hub's instances.
+#include <algorithm>
+
 #include "postgres/store.hpp"
 
 namespace reconciler {
@@ -46,7 +48,19 @@ std::map<std::string, Evidence> PgStore::evidence(const std::vector<std::string>
 std::map<std::string, Evidence> PgStore::update_evidence(const std::vector<std::string>& ids, const NextEvidence& next) {
   return transactions_.run("recording evidence", [&] {
     return ours([&] {
-      const auto before = read_evidence(ids, true);
+      auto before = read_evidence(ids, true);
+      std::vector<std::string> fresh;
+      for (const std::string& id : ids)
+        if (!before.contains(id)) fresh.push_back(id);
+      // Somebody else may be about to write the first word of one: whoever comes second has to see it.
+      if (!fresh.empty()) {
+        std::sort(fresh.begin(), fresh.end());
+        query_batch("INSERT INTO reconciler.agent_evidence (binding_id, agent_id, presence, provisional, observed_at, source, instance, incarnation, unauthorized, detail, heartbeat_changed, gone_time, gone_observations)"
+                    " SELECT $1, u.agent, 'unknown', false, '-infinity', '', '', '', false, '', false, '0', 0 FROM unnest($2) AS u(agent) ON CONFLICT DO NOTHING",
+                    {Param::integer(b_.binding.id), Param::texts(fresh)});
+        for (auto& [id, record] : read_evidence(fresh, true))
+          if (record.last.at != Time::min()) before.emplace(id, std::move(record));
+      }
       std::map<std::string, Evidence> after;
       using Texts = std::vector<std::optional<std::string>>;
       using Times = std::vector<std::optional<Time>>;

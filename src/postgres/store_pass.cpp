@@ -147,6 +147,11 @@ void tidy(int binding, const Rows::Row& found, Time at) {
   if (found.boolean("commands")) tidy_commands(binding, at);
 }
 
+// Outbound connections are off, and the hub is not this database. As the extension's owner.
+bool asks_nobody(const Binding& binding) {
+  return !settings::outbound() && query("SELECT FROM reconciler.hub h JOIN reconciler.hub_profile d ON d.name = h.profile WHERE h.name = $1 AND d.definition @> '{\"pull\": true}'", {Param::text(binding.hub)}).empty();
+}
+
 }  // namespace
 
 void PgStore::end_pass(const PassStart& start, const PassEnd& end) {
@@ -175,7 +180,7 @@ void PgStore::end_pass(const PassStart& start, const PassEnd& end) {
             " EXISTS (SELECT FROM reconciler.command) AS commands, (SELECT e.at FROM reconciler.event e ORDER BY e.id LIMIT 1) AS oldest_event",
             {Param::integer(b_.binding.id), Param::time(start.now), Param::time(at), Param::text(valid_text(end.error, 1000)), Param::integer(end.scanned), Param::integer(acted),
              Param::time(end.next_due), Param::jsonb(std::string_view(stuck_text)), Param::boolean(end.hub_up), Param::boolean(end.hub_unauthorized),
-             Param::interval(none ? std::nullopt : std::optional(unserved)), Param::time(none ? std::nullopt : std::optional(at + rest)), Param::boolean(settings::outbound())});
+             Param::interval(none ? std::nullopt : std::optional(unserved)), Param::time(none ? std::nullopt : std::optional(at + rest)), Param::boolean(!asks_nobody(b_.binding))});
       if (rest > usual && !was.empty() && 50 * was[0].maybe_span(0).value_or(Duration(0)) <= usual)
         report(LogLevel::log, "session_reconciler: scans of " + b_.binding.name + " that no index serves took " + span(unserved) + ": the worker rests for " + span(rest) + " after each pass", {},
                "preflight() names the missing indexes.");

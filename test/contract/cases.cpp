@@ -599,6 +599,28 @@ void evidence_of_two_passes_adds_up(Bench& b) {
   EXPECT_SO(record.size() == 1 && record.at("a").gone_observations == 3 && record.at("a").gone_time >= minutes(2));
 }
 
+// What several say of a runtime is kept for each of them, and what one says adds up whichever pass hears it.
+void evidence_of_a_runtime_is_kept_by_source(Bench& b) {
+  const auto says = [](Store& store, const char* source, Presence presence) {
+    const Time at = store.now();
+    store.update_runtime_evidence(source, {"pod"}, [&](const std::string&, const std::optional<Evidence>& before) {
+      Observation seen;
+      seen.presence = presence, seen.at = at, seen.source = source, seen.stated = at;
+      Evidence after = accumulate(before, seen, store.binding().limits);
+      after.backend = "vm";
+      return after;
+    });
+  };
+  for (Store* store : {&b.one(), &b.other(), &b.one()}) says(*store, "kube", Presence::gone), b.advance(minutes(1));
+  says(b.other(), "watch", Presence::present);
+  const auto said = b.one().runtime_evidence({"pod", "nobody"});
+  EXPECT_SO(said.size() == 1 && said.at("pod").size() == 2);
+  const Evidence &kube = said.at("pod")[0], &watch = said.at("pod")[1];
+  EXPECT_SO(kube.last.source == "kube" && kube.backend == "vm" && kube.gone_observations == 3 && kube.gone_time >= minutes(2));
+  EXPECT_SO(kube.last.stated && !kube.last_present);
+  EXPECT_SO(watch.last.source == "watch" && watch.last.presence == Presence::present && watch.last_present && watch.gone_observations == 0);
+}
+
 void an_instance_answers_since_its_silence(Bench& b) {
   const Time first = b.one().note_instance("i", b.one().now());
   b.advance(minutes(9));
@@ -665,6 +687,7 @@ const std::vector<Case>& cases() {
       CASE(a_plan_ends_when_its_session_has_another_agent),
       CASE(a_session_that_is_taken_back_takes_its_place),
       CASE(evidence_of_two_passes_adds_up),
+      CASE(evidence_of_a_runtime_is_kept_by_source),
       CASE(an_instance_answers_since_its_silence),
       CASE(agents_that_were_present_lately_are_known)};
 #undef CASE

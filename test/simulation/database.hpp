@@ -79,6 +79,7 @@ struct Database {
   // Ours.
   std::map<std::string, KeptEpisode> episodes;
   std::map<std::string, KeptAgent> evidence;
+  std::map<std::string, std::map<std::string, Evidence>> runtimes;  // by source
   std::map<std::string, Hold> holds;
   struct Member {
     int pool = 0;

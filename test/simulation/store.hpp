@@ -70,6 +70,8 @@ class SimStore final : public Store {
   std::map<std::string, HeartbeatLook> agents(const std::vector<std::string>& ids) override;
   std::map<std::string, Evidence> evidence(const std::vector<std::string>& ids) override;
   std::map<std::string, Evidence> update_evidence(const std::vector<std::string>& ids, const NextEvidence&) override;
+  std::map<std::string, std::vector<Evidence>> runtime_evidence(const std::vector<std::string>& runtimes) override;
+  void update_runtime_evidence(const std::string& source, const std::vector<std::string>& runtimes, const NextEvidence&) override;
   Time note_instance(const std::string& instance, Time now) override;
 
   std::vector<Claim> claim(const PassStart&, const std::vector<const Tracked*>&, Duration lease) override;

@@ -241,6 +241,27 @@ std::map<std::string, Evidence> SimStore::update_evidence(const std::vector<std:
   });
 }
 
+std::map<std::string, std::vector<Evidence>> SimStore::runtime_evidence(const std::vector<std::string>& runtimes) {
+  return step("read evidence of runtimes", [&] {
+    std::map<std::string, std::vector<Evidence>> said;
+    for (const std::string& id : runtimes)
+      if (const auto found = db_.runtimes.find(id); found != db_.runtimes.end())
+        for (const auto& [source, record] : found->second) said[id].push_back(record);
+    return said;
+  });
+}
+
+void SimStore::update_runtime_evidence(const std::string& source, const std::vector<std::string>& runtimes, const NextEvidence& next) {
+  step("record evidence of runtimes", [&] {
+    for (const std::string& id : runtimes) {
+      auto& said = db_.runtimes[id];
+      const auto before = said.find(source);
+      said[source] = next(id, before == said.end() ? std::nullopt : std::optional(before->second));
+    }
+    return true;
+  });
+}
+
 Time SimStore::note_instance(const std::string& instance, Time at) {
   if (!db_.binding.hub || plant_ == Plant::old_instance) return Time::min();
   return step("record instance", [&] {

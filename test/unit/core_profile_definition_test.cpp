@@ -86,7 +86,7 @@ TEST(Definition, NamesTheMemberThatIsWrong) {
             "hub profile \"mine\".send.answers[0].where./a~2 must be a JSON pointer: '~' is written ~0, '/' in a name ~1");
   EXPECT_EQ(changed("/send/answers/0/where", json{{"/a", json{{"is", "number"}}}}), "hub profile \"mine\".send.answers[0].where./a knows only {\"is\": \"string\"}");
   EXPECT_NE(changed("/send/answers/0/where", json{{"/a", nullptr}}), "");
-  EXPECT_EQ(changed("/ask_session/answers/0/means", "dead"), "hub profile \"mine\".ask_session.answers[0].means must be one of running, suspended, gone");
+  EXPECT_EQ(changed("/ask_session/answers/0/means", "dead"), "hub profile \"mine\".ask_session.answers[0].means must be one of running, suspended, gone, unclear");
   EXPECT_EQ(changed("/agent/statuses/connected", "maybe"), "hub profile \"mine\".agent.statuses.connected must be connected, draining or disconnected");
   EXPECT_EQ(changed("/hub/scopes/fleet", "all"), "hub profile \"mine\".hub.scopes.fleet must be true or false");
 }

@@ -174,8 +174,10 @@ TEST(Runtime, TheTraceSaysWhichRulesAreNotForIt) {
   Suspended w;
   std::vector<TraceStep> trace;
   judge(w.facts(), &trace);
+  std::string detail;
   for (const TraceStep& step : trace)
-    if (step.rule == "agent_gone") EXPECT_NE(step.detail.find("judged by its runtime"), std::string::npos) << step.detail;
+    if (step.rule == "agent_gone") detail = step.detail;
+  EXPECT_NE(detail.find("judged by its runtime"), std::string::npos) << detail;
 }
 
 // ---- several sources ----

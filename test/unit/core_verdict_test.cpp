@@ -229,6 +229,16 @@ const std::vector<Case> layers{
     {"agent_gone_waiting", [](World& w) { w.gone(minutes(1), 2); }},
     {"agent_gone", [](World& w) { w.gone(minutes(11), 2); }},
     {"no_agent", [](World& w) { w.session.agent.reset(); }},
+    {"row_alone", [](World& w) { w.policy->judged_by = JudgedBy::row; }},
+    {"runtime_present", [](World& w) {
+       w.policy->judged_by = JudgedBy::runtime, w.session.runtime = "pod-1";
+       w.record = w.evidence.value_or(Evidence());
+       w.record->last.presence = Presence::present, w.record->last.at = noon;
+     }},
+    {"runtime_unknown", [](World& w) { w.record->last.presence = Presence::unknown; }},
+    {"runtime_gone_waiting", [](World& w) { w.record->last.presence = Presence::gone, w.record->gone_time = minutes(1); }},
+    {"runtime_gone", [](World& w) { w.record->gone_time = minutes(11), w.record->gone_observations = 2; }},
+    {"runtime_shared", [](World& w) { w.shared = true; }},
     {"sibling_due", [](World& w) { w.in_pool("k8s-2"); }},
     {"fresh", [](World& w) { w.episode.entered = ago(seconds(1)); }},
     {"policy_off", [](World& w) { w.policy->enabled = false; }},

@@ -41,7 +41,9 @@ TEST(HubQuestions, StatusOfSessions) {
   EXPECT_EQ(known["a/b"].answer, SessionAnswer::gone);
   EXPECT_EQ(known["c"].answer, SessionAnswer::unclear);
   EXPECT_EQ(known["d"].answer, SessionAnswer::unclear) << "404 proves nothing";
-  EXPECT_NE(known["d"].detail.find("status 404"), std::string::npos) << known["d"].detail;
+  EXPECT_TRUE(known["d"].proper) << "but it is an answer";
+  EXPECT_FALSE(known["c"].proper);
+  EXPECT_NE(known["c"].detail.find("not understood"), std::string::npos) << known["c"].detail;
 }
 
 TEST(HubQuestions, AProfileWithoutTheQuestionAsksNobody) {
