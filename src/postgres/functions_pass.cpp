@@ -13,6 +13,7 @@ namespace reconciler {
 
 RECONCILER_SQL_FUNCTION(reconcile) {
   const std::optional<Oid> sessions = sql_is_null(fcinfo, 0) ? std::nullopt : std::optional(sql_oid(fcinfo, 0));
+  guarded([] { PreventCommandDuringRecovery("CALL reconcile()"); });
   Procedure procedure(fcinfo->context, "CALL reconcile()");
   BackendWaiter waiter;
   std::exception_ptr failure;

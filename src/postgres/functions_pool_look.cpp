@@ -106,7 +106,7 @@ RECONCILER_SQL_FUNCTION(pool_agents) {
   for (Rows::Row row : agents) ids.push_back(row.text("agent_id"));
   std::map<std::string, std::int64_t> sessions;
   for (AttachedBinding& b : bindings_to_show(std::nullopt))
-    for (const auto& [agent, n] : PgStore(std::move(b), TransactionMode::caller, Rights::caller).left_with(ids)) sessions[agent] += n;
+    for (const auto& [agent, n] : PgStore(std::move(b), TransactionMode::caller, Rights::caller).sessions_of(ids)) sessions[agent] += n;
   for (Rows::Row row : agents)
     table.add({row.text("agent_id"), row.text("name"), row.text("platform"), row.text("region"), flag(row.boolean("there")), flag(row.boolean("approved")), flag(row.boolean("suspect")),
                time_cell(row.maybe_time("draining")), time_cell(row.maybe_time("drained")), std::to_string(sessions[row.text("agent_id")]), row.text("load"), row.text("capacity"),

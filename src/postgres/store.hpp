@@ -77,7 +77,7 @@ class PgStore final : public Store {
   struct Covered { std::optional<std::string> state; std::int64_t sessions = 0, over = 0; std::optional<Time> since; };
   std::vector<Covered> coverage(Duration otherwise);
   // Sessions that have not ended: of each of these agents, and by everything that tells their pool.
-  std::map<std::string, std::int64_t> left_with(const std::vector<std::string>& agents);
+  std::map<std::string, std::int64_t> sessions_of(const std::vector<std::string>& agents);
   struct Populated { std::optional<std::string> state, agent, pool, platform, region; std::optional<std::int64_t> kept; std::int64_t sessions = 0; };
   std::vector<Populated> population();
   // One session in any state; empty: no such row.

@@ -3,7 +3,7 @@
 
 namespace reconciler {
 
-std::map<std::string, std::int64_t> PgStore::left_with(const std::vector<std::string>& agents) {
+std::map<std::string, std::int64_t> PgStore::sessions_of(const std::vector<std::string>& agents) {
   std::map<std::string, std::int64_t> counted;
   if (!b_.mapping.sessions.agent) return counted;
   return transactions_.run("counting sessions by agent", [&] {
