@@ -213,17 +213,18 @@ CREATE FUNCTION leftover_resources(sessions regclass DEFAULT NULL)
   LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT format('%I.%I', b.schema_name, b.table_name), e.session_id, e.id, e.at, e.evidence->>'namespace', e.evidence->'resources', e.evidence->>'cleanup',
          e.evidence->'user_data', f.found, g.at,
-         CASE WHEN g.at IS NOT NULL THEN 'gone' WHEN cardinality(f.found) > 0 THEN 'found'
+         CASE WHEN f.remains OR g.at IS NULL AND cardinality(f.found) > 0 THEN 'found' WHEN g.at IS NOT NULL THEN 'gone'
               WHEN NOT EXISTS (SELECT FROM reconciler.cluster AS c WHERE c.binding_id = b.binding_id) THEN 'no cluster'
               ELSE 'not confirmed' END
     FROM reconciler.binding AS b JOIN reconciler.event AS e ON (e.schema_name, e.table_name) = (b.schema_name, b.table_name) AND e.kind = 'leftover'
-      CROSS JOIN LATERAL (SELECT coalesce(array_agg(concat_ws('/', r.resource, nullif(r.namespace, ''), r.name) ORDER BY r.id), '{}')
+      CROSS JOIN LATERAL (SELECT coalesce(array_agg(concat_ws('/', r.resource, nullif(r.namespace, ''), r.name) ORDER BY r.id), '{}'),
+                                coalesce(bool_or(NOT (r.api_group = '' AND r.resource = 'persistentvolumeclaims')), false)
                             FROM reconciler.resource AS r JOIN reconciler.cluster AS c ON c.name = r.cluster
-                            WHERE r.session_id = e.session_id AND c.binding_id = b.binding_id) AS f(found)
+                            WHERE r.session_id = e.session_id AND c.binding_id = b.binding_id) AS f(found, remains)
       LEFT JOIN LATERAL (SELECT k.at FROM reconciler.event AS k WHERE k.session_id = e.session_id AND k.kind = 'resources_confirmed' AND k.id > e.id
                            AND (k.schema_name, k.table_name) = (e.schema_name, e.table_name) ORDER BY k.id LIMIT 1) AS g ON true
     WHERE b.binding_id = ANY (reconciler.bindings(leftover_resources.sessions))
-    ORDER BY g.at IS NOT NULL, e.id
+    ORDER BY g.at IS NOT NULL AND NOT f.remains, e.id
 $$;
 REVOKE ALL ON FUNCTION leftover_resources(regclass) FROM PUBLIC;
 COMMENT ON FUNCTION leftover_resources(regclass) IS

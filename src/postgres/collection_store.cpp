@@ -308,7 +308,7 @@ void PgCollectionStore::end(const CollectionStart& start, const CollectionEnd& e
 }
 
 // A session that was closed without its agent has left nothing behind where complete collections that began after it, of every
-// cluster of its table, find nothing of it. A user's data may stay: the event names it apart.
+// cluster of its table, have looked for what its event names and find nothing of it. A user's data may stay: the event names it apart.
 void PgCollectionStore::confirm(const ClusterSetup& c, std::int64_t collection, Time at) {
   const AttachedBinding b = ours([&] { return load_binding(*c.binding); });
   const Rows open = ours([&] {
@@ -319,6 +319,10 @@ void PgCollectionStore::confirm(const ClusterSetup& c, std::int64_t collection, 
                  " AND NOT EXISTS (SELECT FROM reconciler.resource r JOIN reconciler.cluster k ON k.name = r.cluster WHERE r.session_id = e.session_id AND k.binding_id = $1 AND NOT (r.api_group = '' AND r.resource = 'persistentvolumeclaims'))"
                  " AND NOT EXISTS (SELECT FROM reconciler.cluster k WHERE k.binding_id = $1 AND NOT EXISTS (SELECT FROM reconciler.collection n WHERE n.cluster = k.name AND n.complete AND n.started_at > e.at"
                  "   AND n.id = (SELECT max(m.id) FROM reconciler.collection m WHERE m.cluster = k.name AND m.ended_at IS NOT NULL)))"
+                 // Somebody must have looked for each of them: where it would be, for things of its kind.
+                 " AND NOT EXISTS (SELECT FROM jsonb_array_elements_text(e.evidence->'resources') AS x(resource) WHERE NOT EXISTS (SELECT FROM reconciler.cluster k, jsonb_array_elements(k.kinds) AS l"
+                 "   WHERE k.binding_id = $1 AND l->'namespaces' ?| ARRAY['', coalesce(e.evidence->>'namespace', '')] AND split_part(x.resource, '/', 1) IN (l->>'resource', rtrim(l->>'resource', 's'),"
+                 "     (l->>'resource') || '.' || (l->>'group'), rtrim(l->>'resource', 's') || '.' || (l->>'group'))))"
                  " ORDER BY e.id LIMIT 1000",
                  {Param::integer(b.binding.id), Param::text(b.schema), Param::text(b.table)});
   });

@@ -104,7 +104,7 @@ RECONCILER_SQL_FUNCTION(report_evidence_batch) {
 
 RECONCILER_SQL_FUNCTION(report_inventory) {
   SqlTable table(fcinfo);
-  Inventory inventory{.kind = sql_text(fcinfo, 0), .scope = sql_text(fcinfo, 1), .source = acting_role(), .as_of = sql_maybe_time(fcinfo, 2).value_or(transaction_start()),
+  Inventory inventory{.kind = sql_text(fcinfo, 0), .scope = sql_text(fcinfo, 1), .source = acting_role(), .as_of = std::min(sql_maybe_time(fcinfo, 2).value_or(transaction_start()), database_now()),
                       .complete = sql_bool(fcinfo, 3), .subjects = {}};
   sql_required(fcinfo, 2), sql_required(fcinfo, 3);
   const json subjects = read_json(sql_text(fcinfo, 4), "subjects");

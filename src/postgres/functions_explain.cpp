@@ -130,9 +130,10 @@ bool may_retry(const Seen& seen) {
 
 std::string advice_on_ended(const AttachedBinding& b, const std::string& key) {
   const Rows closing = as_extension_owner([&] {
-    return query("SELECT c.id FROM reconciler.binding b, reconciler.closing(b, $2) c WHERE b.binding_id = $1 AND c.id IS NOT NULL", {Param::integer(b.binding.id), Param::text(key)});
+    return query("SELECT c.id, c.kind FROM reconciler.binding b, reconciler.closing(b, $2) c WHERE b.binding_id = $1 AND c.id IS NOT NULL", {Param::integer(b.binding.id), Param::text(key)});
   });
   if (closing.empty()) return "nothing; the session has ended";
+  if (closing[0].view("kind") == "guard") return "guard_suspended ended it, by event " + std::to_string(closing[0].integer("id")) + ": hold_session(), the write, release_session() bring it back";
   return "undo_event(" + std::to_string(closing[0].integer("id")) + ") brings it back" +
          (b.guard_terminal ? "; where its row was written since, hold_session(), the write, release_session(): the guard refuses others" : "");
 }

@@ -1,5 +1,7 @@
 // set_cluster(): where sessions leave resources behind, and how they are told. No secret comes in here, as in set_hub().
 
+#include <set>
+
 #include "core/json.hpp"
 #include "engine/cluster_json.hpp"
 #include "http/credentials.hpp"
@@ -93,9 +95,24 @@ const ClusterPreset& chosen_preset(const Options& options, const AttachedBinding
 
 std::string usual_namespace(const AttachedBinding& b) { return json::parse(b.leftover_json).value("namespace", "default"); }
 
-// Each kind with the namespaces that are asked for, else its own, else the usual one.
-json kinds_of(const json& wanted, const Options& options, const AttachedBinding& b) {
-  const json usual = options.given("namespaces") ? json(options.list("namespaces")) : json::array({usual_namespace(b)});
+// Those of all kinds.
+json namespaces_of(const json& kinds) {
+  std::set<std::string> names;
+  for (const json& kind : kinds)
+    for (const json& name : kind.at("namespaces")) names.insert(name.get<std::string>());
+  return json(names);
+}
+
+// A selector that asks for the label of sessions asks for the one that they have from now on.
+json with_session_label(json kinds, const std::optional<std::string>& was, const std::optional<std::string>& is) {
+  for (json& kind : kinds)
+    if (was && is && kind.value("selector", "") == *was) kind["selector"] = *is;
+  return kinds;
+}
+
+// Each kind with the namespaces that are asked for, else its own, else those that the cluster has, else the usual one.
+json kinds_of(const json& wanted, const Options& options, const AttachedBinding& b, const std::optional<json>& before) {
+  const json usual = options.given("namespaces") ? json(options.list("namespaces")) : before ? namespaces_of(before->at("kinds")) : json::array({usual_namespace(b)});
   if (usual.empty()) throw UserError("22023", "option \"namespaces\" names none", "Name one, or \"\" for all of them.");
   json kinds = json::array();
   for (json kind : wanted) {
@@ -153,13 +170,15 @@ std::string own_control_plane() {
 void write_cluster(const std::string& name, const std::optional<std::string>& address, const Options& options, const AttachedBinding& b, const std::optional<json>& before) {
   const bool anew = !before || options.given("preset");
   const ClusterPreset& preset = chosen_preset(options, b);
-  const json wanted = options.given("kinds") ? options.object("kinds") : anew ? json::parse(preset.kinds) : before->at("kinds");
   const auto word = [](const char* text) { return text ? std::optional<std::string>(text) : std::nullopt; };
+  const auto label_before = anew ? word(preset.session_label) : before->at("session_label").is_string() ? std::optional(before->at("session_label").get<std::string>()) : std::nullopt;
+  const json wanted = options.given("kinds") ? options.object("kinds")
+                                             : with_session_label(anew ? json::parse(preset.kinds) : before->at("kinds"), label_before, options.text("session_label"));
   query("INSERT INTO reconciler.cluster AS c (name, api_url, binding_id, kinds, control_plane, session_label, warm_label, reference_columns) VALUES ($1, $2, $3, $4::jsonb, $5, $6, $7, $8::jsonb)"
         " ON CONFLICT (name) DO UPDATE SET api_url = coalesce(excluded.api_url, c.api_url), binding_id = excluded.binding_id, kinds = excluded.kinds,"
         " session_label = CASE WHEN $9 THEN excluded.session_label ELSE c.session_label END, warm_label = CASE WHEN $9 THEN excluded.warm_label ELSE c.warm_label END,"
         " reference_columns = CASE WHEN $10 THEN excluded.reference_columns ELSE c.reference_columns END",
-        {Param::text(name), Param::text(address), Param::integer(b.binding.id), Param::jsonb(kinds_of(wanted, options, b).dump()), Param::text(own_control_plane()), Param::text(word(preset.session_label)),
+        {Param::text(name), Param::text(address), Param::integer(b.binding.id), Param::jsonb(kinds_of(wanted, options, b, before).dump()), Param::text(own_control_plane()), Param::text(word(preset.session_label)),
          Param::text(word(preset.warm_label)), Param::jsonb(references_of(options, b).dump()), Param::boolean(anew), Param::boolean(options.given("references"))});
   for (const Written& w : written_options) {
     if (!options.given(w.option)) continue;

@@ -211,6 +211,16 @@ SELECT is((SELECT verdict || ' ' || rule FROM gc_classify(pg_temp.id(), pg_temp.
 SELECT pg_temp.list_rest(pg_temp.id()), gc_end(pg_temp.id());
 SELECT is(pg_temp.leftover(), 'closed gone {persistentvolumeclaims/ns/closed-home}', 'and does not count as left behind');
 SELECT is((SELECT evidence->>'user_data' FROM reconciler.event WHERE kind = 'resources_confirmed'), '["ns/closed-home"]', 'the event says so');
+SELECT pg_temp.begin();
+SELECT pg_temp.verdicts(pg_temp.id(), pg_temp.object('closed', 'closed')), pg_temp.list_rest(pg_temp.id()), gc_end(pg_temp.id());
+SELECT ok(pg_temp.leftover() LIKE 'closed found %', 'what is found after all is found');
+SELECT isnt(reconciler.note(binding_id, 'away', 'leftover', 'agent_unavailable', '{"namespace": "elsewhere", "resources": ["deployment/away"]}'), NULL, 'forced') FROM reconciler.binding;
+SELECT isnt(reconciler.note(binding_id, 'odd', 'leftover', 'agent_unavailable', '{"namespace": "ns", "resources": ["widget/odd"]}'), NULL, 'forced') FROM reconciler.binding;
+SELECT pg_temp.later('1 min');
+SELECT pg_temp.begin();
+SELECT pg_temp.list_rest(pg_temp.id()), gc_end(pg_temp.id());
+SELECT is((SELECT string_agg(session_id || ' ' || status, ', ' ORDER BY session_id) FROM leftover_resources() WHERE session_id <> 'closed'), 'away not confirmed, odd not confirmed',
+          'nobody looked in that namespace, or for such a thing');
 
 -- Rows decide where objects do not say whose they are.
 INSERT INTO sessions (id, state, platform_resource_id, terminated_at) VALUES ('t1', 'running', 'pod-1', NULL), ('t2', 'gone', 'pod-2', now() - interval '1 hour');

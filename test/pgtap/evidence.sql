@@ -2,7 +2,7 @@
 BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION session_reconciler;
-SELECT plan(62);
+SELECT plan(64);
 
 CREATE TABLE sessions (id text PRIMARY KEY, state text NOT NULL, assigned_agent_id text, platform_resource_id text, backend text, created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now());
 INSERT INTO sessions VALUES ('s1', 'suspended', NULL, 'pod-1'), ('s2', 'suspended', NULL, 'pod-2'), ('s3', 'suspended', NULL, 'pod-3'), ('s4', 'suspended', NULL, 'pod-4'), ('none', 'suspended', NULL, NULL), ('run', 'running', 'a1', 'pod-9');
@@ -78,6 +78,8 @@ SELECT is(pg_temp.inventory(now() - interval '6 s', '["pod-4"]'), 'rejected: it 
 SELECT is((SELECT count(*) FROM reconciler.event WHERE kind = 'inventory_rejected'), 2::bigint, 'one event for as long as it lasts');
 SELECT matches(accept_inventory((SELECT inventory_id FROM reconciler.inventory WHERE state = 'rejected'), 'they are gone indeed'), '^accepted', 'a person accepts it');
 SELECT is(pg_temp.inventory(now() - interval '5 s', '["pod-4"]'), 'accepted: ', 'so that the next one is');
+SELECT is((SELECT outcome FROM report_inventory('resource', 'ahead', 'infinity', true, '["pod-1"]')), 'accepted', 'a time that lies ahead counts as now');
+SELECT is((SELECT outcome FROM report_inventory('resource', 'ahead', reconciler.clock() + interval '1 s', true, '["pod-1"]')), 'accepted', '... so that the next one is no older');
 SELECT is((SELECT outcome FROM report_inventory('resource', 'eu', now() - interval '4 s', false, '["pod-1"]')), 'incomplete', 'one that is not complete');
 SELECT is((SELECT string_agg(presence, ' ' ORDER BY runtime_id) FROM reconciler.runtime_evidence WHERE source LIKE '%/eu'), 'present gone gone present', 'counts for what it names');
 
