@@ -120,7 +120,7 @@ Answer session_closed(const LeftoverFacts& f, std::string& why) {
 
 Answer session_unknown(const LeftoverFacts& f, std::string& why) {
   why = f.session.empty() ? std::string("no session has it") : cat({"session ", in_quotes(f.session), " has no row"});
-  why += cat({"; complete collections that found none: ", std::to_string(f.absent_looks), " of ", std::to_string(absent_looks_needed)});
+  why += cat({"; complete collections before this one that found none: ", std::to_string(f.absent_looks), "; with this one it takes ", std::to_string(absent_looks_needed)});
   if (!f.absence_counts) {
     why += "; the database was restored or promoted since, and confirm_identity() has not been called";
     return wait({}, why);

@@ -368,8 +368,9 @@ void Pass::act(Batch& batch) {
   if (retries_.size() >= most_retries) send_retries();
 }
 
-void Pass::close(const std::vector<Closing>& closings, Budget budget) {
-  if (closings.empty()) return;
+// Whether the budget let all of them through.
+bool Pass::close(const std::vector<Closing>& closings, Budget budget) {
+  if (closings.empty()) return true;
   const Store::Finished done = store_.finish(start_, closings, budget);
   (budget == Budget::none ? end_.finalized : end_.forced) += done.closed;
   // The gauge tells what is left, not what was found. All of a batch are of one state.
@@ -377,6 +378,7 @@ void Pass::close(const std::vector<Closing>& closings, Budget budget) {
     found->second = std::max<std::int64_t>(0, found->second - done.closed);
   end_.skipped += done.skipped;
   due_at(done.budget_frees);
+  return !done.spent;
 }
 
 // Inferred forces leave evenly, so that whoever sees that they are wrong can still stop most of them. Nothing is held
@@ -386,7 +388,7 @@ void Pass::close_at_pace(const std::vector<Closing>& closings) {
     const Paced paced = store_.take_pace(losses_, closings.end() - from);
     if (paced.granted > 0) {
       const auto to = from + static_cast<std::ptrdiff_t>(paced.granted);
-      close({from, to}, Budget::inferred);
+      if (!close({from, to}, Budget::inferred)) return;  // the rest would only be waited for
       from = to;
       continue;
     }

@@ -48,7 +48,7 @@ class Pass {
   void send_retries();
   std::vector<const Tracked*> send_round(const std::vector<const Tracked*>& due);
   Dispatch dispatch_of(const Tracked&, const Claim&) const;
-  void close(const std::vector<Closing>&, Budget);
+  bool close(const std::vector<Closing>&, Budget);
   void close_at_pace(const std::vector<Closing>&);
   void force_inferred();
   Duration until_asked_again() const;

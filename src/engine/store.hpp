@@ -170,7 +170,7 @@ class Store {
 
   // Closes each session whose row still is what the verdict rested on, with its event, audit row, counters and
   // budget in one transaction. Returns how many were closed; at most `limit` of Budget are spent.
-  struct Finished { std::int64_t closed = 0, skipped = 0; std::optional<Time> budget_frees; };
+  struct Finished { std::int64_t closed = 0, skipped = 0; std::optional<Time> budget_frees; bool spent = false; };  // spent: the budget let fewer through
   virtual Finished finish(const PassStart&, const std::vector<Closing>&, Budget) = 0;
   // What ends with a session, and was left without one: done by itself once what it names as the session's runtime is gone.
   virtual Finished finish_orphans(const PassStart&) { return {}; }

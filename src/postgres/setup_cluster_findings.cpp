@@ -57,7 +57,7 @@ class Cluster {
     if (row_.null("started_at")) return add("warn", "it was never collected", row_.null("api_url") ? "Run session-reconciler-gc." : "The worker does it by itself; or CALL collect_garbage(" + quoted_literal(name_) + ").");
     const Duration age = elapsed(row_.time("started_at"), database_now());
     const std::string detail = row_.maybe_text("detail").value_or("");
-    add(age > 3 * row_.span("collect_every") ? "warn" : "ok",
+    add(row_.integer("failed") > 0 ? "fail" : age > 3 * row_.span("collect_every") ? "warn" : "ok",
         "last collected " + span(age) + " ago: " + std::to_string(row_.integer("objects")) + " objects, " + std::to_string(row_.maybe_integer("due").value_or(0)) + " to be deleted, " +
             std::to_string(row_.integer("removed")) + " deleted" + (detail.empty() ? "" : "; " + detail));
   }
@@ -68,9 +68,12 @@ class Cluster {
                         {Param::integer(row_.maybe_integer("collection"))});
          })) {
       const std::string outcome = list.text("outcome"), detail = list.maybe_text("detail").value_or("");
+      if (outcome == "not_served") {
+        add("ok", list.text("key") + ": " + (detail.empty() ? "the cluster has no such kind" : detail));
+        continue;
+      }
       add("fail", list.text("key") + " could not be listed: " + (detail.empty() ? outcome : detail),
-          outcome == "not_served"  ? "If there are none, leave the kind out of kinds in reconciler.cluster: until then no absence counts."
-          : outcome == "forbidden" ? "Grant the right to the service account; packaging/kubernetes has a Role."
+          outcome == "forbidden" ? "Grant the right to the service account; packaging/kubernetes has a Role."
                                    : "Nothing of that kind is taken for gone meanwhile.");
     }
   }
@@ -85,7 +88,7 @@ class Cluster {
 void cluster_findings(Findings& out) {
   const Rows rows = as_extension_owner([] {
     return query("SELECT c.*, CASE WHEN b.binding_id IS NOT NULL THEN format('%I.%I', b.schema_name, b.table_name) END AS table_name, b.mode AS table_mode,"
-                 " n.id AS collection, n.started_at, n.objects, n.due, n.removed, n.detail, coalesce(n.unlabelled, 0) AS unlabelled, s.tripped, s.tripped_why, s.timeline"
+                 " n.id AS collection, n.started_at, n.objects, n.due, n.removed, coalesce(n.failed, 0) AS failed, n.detail, coalesce(n.unlabelled, 0) AS unlabelled, s.tripped, s.tripped_why, s.timeline"
                  " FROM reconciler.cluster c LEFT JOIN reconciler.binding b USING (binding_id) LEFT JOIN reconciler.cluster_state s ON s.cluster = c.name"
                  " LEFT JOIN LATERAL (SELECT * FROM reconciler.collection n WHERE n.cluster = c.name AND n.ended_at IS NOT NULL ORDER BY n.id DESC LIMIT 1) AS n ON true ORDER BY c.name");
   });

@@ -200,7 +200,20 @@ bool MappingFinder::taken(const WantedColumn& wanted, const std::string& option,
   return false;
 }
 
+// An option for something that this preset does not know would be a wish that nobody sees refused.
+void MappingFinder::refuse_roles_of_others() {
+  const auto knows = [](const auto& wanted, std::string_view role) { return std::any_of(wanted.begin(), wanted.end(), [&](const auto& one) { return one.role == role; }); };
+  for (const auto& [option, unused] : options_.all().items()) {
+    const std::string_view name = option;
+    const bool column = name.ends_with("_column") && name != "key_column" && !knows(preset_.columns, name.substr(0, name.size() - 7));
+    const bool table = name.ends_with("_table") && !knows(preset_.related, name.substr(0, name.size() - 6));
+    if (column || table)
+      throw UserError("22023", std::string("preset \"") + preset_.name + "\" has no use for option \"" + option + "\"", "Leave it out, or attach the table with preset \"standard\".");
+  }
+}
+
 void MappingFinder::find_columns() {
+  refuse_roles_of_others();
   for (const WantedColumn& wanted : preset_.columns) {
     const std::string option = std::string(wanted.role) + "_column";
     if (options_.refused(option)) {

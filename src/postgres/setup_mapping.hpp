@@ -29,6 +29,7 @@ class MappingFinder {
 
  private:
   void find_key();
+  void refuse_roles_of_others();
   void find_columns();
   void find_signs();
   void find_related(const WantedTable&);

@@ -152,6 +152,7 @@ std::vector<WantedColumn> centaur_columns() {
           {.role = "updated", .names = {"updated_at"}, .use = ColumnUse::instant, .written = true, .without = "nothing says in the row when it was changed"},
           {.role = "reason", .names = {}, .use = ColumnUse::words, .written = true},
           {.role = "closed", .names = {}, .use = ColumnUse::instant, .written = true},
+          {.role = "backend", .names = {}},
           {.role = "version", .names = {"updated_at"}, .use = ColumnUse::compared, .without = "a row that was written since it was looked at is told by its other columns", .advised = true}};
 }
 

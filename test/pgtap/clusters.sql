@@ -219,6 +219,9 @@ SELECT isnt(reconciler.note(binding_id, 'odd', 'leftover', 'agent_unavailable', 
 SELECT pg_temp.later('1 min');
 SELECT pg_temp.begin();
 SELECT pg_temp.list_rest(pg_temp.id()), gc_end(pg_temp.id());
+SELECT is((SELECT string_agg(status, ' ') FROM preflight() WHERE check_name = 'cluster main' AND detail LIKE 'last collected %'), 'ok', 'preflight says when it was last collected');
+UPDATE reconciler.collection SET failed = 1 WHERE id = (SELECT max(id) FROM reconciler.collection);
+SELECT is((SELECT string_agg(status, ' ') FROM preflight() WHERE check_name = 'cluster main' AND detail LIKE 'last collected %'), 'fail', 'and that deletions failed');
 SELECT is((SELECT string_agg(session_id || ' ' || status, ', ' ORDER BY session_id) FROM leftover_resources() WHERE session_id <> 'closed'), 'away not confirmed, odd not confirmed',
           'nobody looked in that namespace, or for such a thing');
 

@@ -3,7 +3,7 @@ BEGIN;
 SET LOCAL client_min_messages = warning;
 CREATE EXTENSION session_reconciler;
 RESET client_min_messages;
-SELECT plan(41);
+SELECT plan(42);
 
 CREATE ROLE platform;
 CREATE ROLE stranger;
@@ -90,5 +90,7 @@ SELECT is((SELECT state FROM assignments WHERE id = 3), 'released', 'then what h
 ALTER TABLE assignments DROP COLUMN released_at;
 SELECT throws_ok($$ SELECT force_terminate_session('s4', 'x') $$, '42703', 'column "released_at" of table public.assignments does not exist', 'a column that has gone is said');
 
+CREATE TABLE of_centaur (thread_key text PRIMARY KEY, sandbox_id text, state text, started_at timestamptz, updated_at timestamptz);
+SELECT throws_ok($$ SELECT attach_sessions('of_centaur', 'centaur', '{"pool_column": "nope"}') $$, '22023', 'preset "centaur" has no use for option "pool_column"', 'an option that a preset does not know is refused');
 SELECT * FROM finish();
 ROLLBACK;

@@ -43,6 +43,7 @@ std::vector<const Closing*> SimStore::allowed_now(const PassStart& pass, const s
   for (const Closing& closing : closings)
     if (!held(closing.tracked->session.key) && !(budget != Budget::none && spared(closing))) wanted.push_back(&closing);
   const std::int64_t left = spend(static_cast<std::int64_t>(wanted.size()), budget, done.budget_frees);
+  done.spent = left < static_cast<std::int64_t>(wanted.size());
   wanted.resize(static_cast<std::size_t>(left));
   std::sort(wanted.begin(), wanted.end(), [](const Closing* a, const Closing* b) { return a->tracked->session.key < b->tracked->session.key; });
   return wanted;

@@ -129,6 +129,18 @@ TEST_F(PassTest, InferredForcesAreCountedBeforeTheFirstIsDone) {
   EXPECT_EQ(store.closed, 3);
 }
 
+TEST_F(PassTest, WhereTheBudgetIsSpentNobodyWaitsForThePace) {
+  store.bind.policies = {running_policy()};
+  store.tokens = store.per_second = 1;
+  for (int n = 0; n < 100; ++n) store.add("s" + std::to_string(100 + n), "a", hours(1), "running");
+  store.gone("a", minutes(1));
+  hub.says["a"] = Presence::gone;
+  store.budget_left = 3;
+  run(true);
+  EXPECT_EQ(store.closed, 3);
+  EXPECT_LE(waiter.waited.size(), 4U) << "not a second for each that waits";
+}
+
 TEST_F(PassTest, WhatTheBrakeIsAboutIsCountedByStateReasonAndAgent) {
   store.bind.policies = {running_policy()};
   for (const char* key : {"s1", "s2", "s3"}) store.add(key, key == std::string("s3") ? "b" : "a", hours(1), "running");

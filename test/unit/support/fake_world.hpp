@@ -1,6 +1,7 @@
 // A store, a hub and a waiter in memory, for tests of the engine. They record what was asked of them, in order.
 #pragma once
 
+#include <limits>
 #include <map>
 #include <set>
 #include <string>
@@ -147,9 +148,11 @@ struct FakeStore final : Store {
   Finished finish(const PassStart&, const std::vector<Closing>& c, Budget budget) override {
     const char* names[] = {"finalize", "force asked", "force inferred"};
     log.push_back(std::string(names[static_cast<int>(budget)]) + " " + std::to_string(c.size()));
-    closed += static_cast<std::int64_t>(c.size());
-    return {.closed = static_cast<std::int64_t>(c.size()), .skipped = 0, .budget_frees = {}};
+    const std::int64_t granted = std::min(budget_left, static_cast<std::int64_t>(c.size()));
+    closed += granted, budget_left -= granted;
+    return {.closed = granted, .skipped = 0, .budget_frees = {}, .spent = granted < static_cast<std::int64_t>(c.size())};
   }
+  std::int64_t budget_left = std::numeric_limits<std::int64_t>::max();
   std::vector<std::string> lately_present() override { return lately; }
   std::optional<Losses> may_force(const PassStart&, const ForcesDue& due) override {
     forces = due, brake_due = due.count;
