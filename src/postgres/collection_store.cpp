@@ -84,7 +84,10 @@ CollectionStart PgCollectionStore::begin() {
       const Rows state = query("SELECT running, alive_at FROM reconciler.cluster_state WHERE cluster = $1 FOR UPDATE", {Param::text(cluster_)});
       const auto alive = state.only().maybe_time("alive_at");
       if (!state[0].null("running") && alive && elapsed(*alive, at) < given_up_after && *alive <= at + given_up_after) {
-        start.why_not = "collection " + state[0].text("running") + " runs";
+        const Rows other = query("SELECT started_at, actor FROM reconciler.collection WHERE id = $1", {Param::integer(state[0].integer("running"))});
+        start.why_not = "collection " + std::to_string(state[0].integer("running")) + " runs" +
+                        (other.empty() ? "" : ", begun at " + instant(other[0].time("started_at")) + " by " + other[0].text("actor")) + "; if nothing more is heard of it another one may begin at " +
+                        instant(*alive + given_up_after);
         return start;
       }
       start.removes = c.enforce && b->mode == Mode::enforce && !b->paused && !dry_run_;
@@ -305,6 +308,17 @@ void PgCollectionStore::end(const CollectionStart& start, const CollectionEnd& e
     });
     confirm(c, start.id, at);
   });
+}
+
+void PgCollectionStore::give_up(const CollectionStart& start) noexcept {
+  if (start.id == 0) return;
+  try {
+    transactions_.run("giving a collection up", [&] {
+      ours([&] { query("UPDATE reconciler.cluster_state SET running = NULL WHERE cluster = $1 AND running = $2", {Param::text(cluster_), Param::integer(start.id)}); });
+    });
+  } catch (const std::exception& e) {
+    reconciler::report(LogLevel::warning, "session_reconciler: collection " + std::to_string(start.id) + " could not be given up", e);
+  }
 }
 
 // A session that was closed without its agent has left nothing behind where complete collections that began after it, of every

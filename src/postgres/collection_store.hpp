@@ -53,6 +53,8 @@ class PgCollectionStore final : public CollectionStore {
   std::vector<Deletion> deletions(const CollectionStart&, std::int64_t limit) override;
   void report(const CollectionStart&, const Deletion&, const Removed&) override;
   void end(const CollectionStart&, const CollectionEnd&) override;
+  // After what ended it in the middle: another one may begin.
+  void give_up(const CollectionStart&) noexcept;
 
   // The same as classify(), for who wants to see.
   std::vector<JudgedObject> judge_page(std::int64_t collection, const Selected&, const std::vector<ClusterObject>&);

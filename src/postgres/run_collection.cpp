@@ -22,7 +22,12 @@ CollectionReport run_collection(const std::string& cluster, TransactionMode mode
   PgCollectionStore store(cluster, mode, actor);
   Collection collection(store, api, waiter);
   CollectionReport report;
-  report.end = collection.run(most);
+  try {
+    report.end = collection.run(most);
+  } catch (...) {
+    store.give_up(collection.start());
+    throw;
+  }
   report.start = collection.start();
   return report;
 }

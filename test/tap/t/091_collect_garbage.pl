@@ -155,6 +155,16 @@ subtest 'what is refused' => sub {
 	like($r->error("CALL collect_garbage('outside')"), qr/^55000 .*cluster "outside" has no address/, 'one that somebody else collects');
 };
 
+subtest 'one that is cancelled keeps nobody from beginning another' => sub {
+	$api->control(faults => [ { path => 'deployments', delay_ms => 60_000, times => 1 } ]);
+	my $db = $r->connect;
+	$db->do("SET statement_timeout = '1s'");
+	eval { $db->do("CALL collect_garbage('k8s')") };
+	is($db->state, '57014', 'cancelled');
+	$api->control(faults => []);
+	like(collect(), qr/cluster "k8s": \d+ objects/, 'the next one begins');
+};
+
 $r->node->stop;
 
 subtest 'the worker does it by itself' => sub {
