@@ -190,8 +190,7 @@ class PgStore final : public Store {
   std::map<std::string, Image> write_rows(const Repair&, const std::vector<const Closing*>&, Time at);
   void take_step(const Step&, const std::vector<const Closing*>&, std::map<std::string, Image>& written, Time at);
   std::map<std::string, Image> write_theirs(const PassStart&, const std::vector<const Closing*>&, Time at);
-  std::set<std::string> closed_elsewhere(const std::vector<const Closing*>&, const std::map<std::string, Image>&);
-  std::vector<Event> closing_events(const std::vector<const Closing*>&, const std::map<std::string, Image>&, const std::set<std::string>& elsewhere);
+  std::vector<Event> closing_events(const std::vector<const Closing*>&, const std::map<std::string, Image>&);
   void end_episodes(const std::vector<const Closing*>& closed, Time at);
   // Sessions that are over, in which state, and what is owed for them.
   struct Ended {

@@ -134,7 +134,7 @@ Store::Finished PgStore::close_in_transaction(const PassStart& pass, const std::
   std::vector<std::optional<std::string>> keys;
   for (const Closing* closing : wanted)
     if (images.contains(closing->tracked->session.key)) closed.push_back(closing), keys.push_back(closing->tracked->session.key);
-  std::vector<Event> events = closing_events(wanted, images, ours([&] { return closed_elsewhere(wanted, images); }));
+  std::vector<Event> events = closing_events(wanted, images);
   for (Event& event : leftovers(closed)) events.push_back(std::move(event));
   ours([&] {
     end_episodes(closed, at);
@@ -268,28 +268,12 @@ void PgStore::take_step(const Step& step, const std::vector<const Closing*>& clo
   }
 }
 
-// Those that another pass has closed meanwhile, with its own event: their episode is no more, or another one.
-std::set<std::string> PgStore::closed_elsewhere(const std::vector<const Closing*>& wanted, const std::map<std::string, Image>& images) {
-  std::set<std::string> missed;
-  Texts keys;
-  std::vector<std::optional<Time>> first_seen;
-  for (const Closing* closing : wanted)
-    if (const Tracked& t = *closing->tracked; !images.contains(t.session.key)) missed.insert(t.session.key), keys.push_back(t.session.key), first_seen.push_back(t.episode.first_seen);
-  if (missed.empty()) return missed;
-  for (Rows::Row row : query_batch("SELECT e.session_id FROM (SELECT $1::int AS binding, u.* FROM unnest($2, $3) AS u(key, first_seen) OFFSET 0) AS t"
-                                   " JOIN reconciler.episode e ON e.binding_id = t.binding AND e.session_id = t.key AND e.first_seen = t.first_seen",
-                                   {Param::integer(b_.binding.id), Param::texts(keys), Param::times(first_seen)}))
-    missed.erase(row.text("session_id"));
-  return missed;
-}
-
-std::vector<Event> PgStore::closing_events(const std::vector<const Closing*>& wanted, const std::map<std::string, Image>& images, const std::set<std::string>& elsewhere) {
+std::vector<Event> PgStore::closing_events(const std::vector<const Closing*>& wanted, const std::map<std::string, Image>& images) {
   std::vector<Event> events;
   events.reserve(2 * wanted.size());
   for (const Closing* closing : wanted) {
     const Verdict& v = closing->verdict;
     const Session& s = closing->tracked->session;
-    if (elsewhere.contains(s.key)) continue;
     Event event{.session = s.key, .kind = kind_of(v), .from_state = s.state, .to_state = v.becomes, .reason = v.reason,
                 .rule = std::string(v.rule), .evidence = closing->evidence, .before = {}, .after = {}};
     if (const auto image = images.find(s.key); image == images.end())
